@@ -1,0 +1,1 @@
+//! Assembly, and the one door for every edge.

@@ -1,0 +1,1 @@
+//! Wakes threads at least once, across restarts.

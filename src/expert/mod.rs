@@ -1,0 +1,1 @@
+//! A chat model without a network: answers from the tuning rules.

@@ -1,0 +1,270 @@
+//! A valid graph. Only the loader makes one, so whoever holds it need not check again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Position of a node in [`Graph::nodes`].
+pub type NodeIx = usize;
+
+/// A proven state graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// Its name.
+    pub name: String,
+    /// Version for people; runs are pinned by `hash`.
+    pub version: u32,
+    /// One sentence.
+    pub description: String,
+    /// Hash of this definition with the prompts and manifests it names.
+    pub hash: String,
+    /// Channels, inputs included (an input is a `replace` channel that the caller writes).
+    pub channels: BTreeMap<String, Channel>,
+    /// Names of the channels a caller writes; true where required.
+    pub input: BTreeMap<String, bool>,
+    /// Read-only values given per run: name → JSON Schema.
+    pub context: BTreeMap<String, Value>,
+    /// Channels a finished run answers with.
+    pub output: Vec<String>,
+    /// Bounds of a run.
+    pub limits: Limits,
+    /// Nodes, in file order.
+    pub nodes: Vec<Node>,
+    /// Where a run starts.
+    pub start: Vec<NodeIx>,
+}
+
+/// One named piece of state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// JSON Schema every value must fit, `null` allowed where nullable.
+    pub schema: Value,
+    /// How one superstep's writes fold into it.
+    pub reducer: Reducer,
+    /// How long a value lives.
+    pub lifetime: Lifetime,
+    /// What it holds before anyone writes; `None`: unset.
+    pub default: Option<Value>,
+}
+
+/// The rule that folds writes into a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reducer {
+    /// The newest write; two in one superstep are an error.
+    Replace,
+    /// Lists, one after another.
+    Append,
+    /// Objects, key by key.
+    Merge,
+    /// Lists as sets.
+    Union,
+    /// Numbers added.
+    Sum,
+    /// Smallest.
+    Min,
+    /// Largest.
+    Max,
+    /// Messages by id: same id replaces, new id appends.
+    Messages,
+}
+
+/// How long a channel's value lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// As long as the thread.
+    Thread,
+    /// Cleared when a new run starts.
+    Run,
+    /// Cleared after the superstep that reads it.
+    Step,
+}
+
+/// Bounds of a run, and where it goes when one is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Supersteps of one run.
+    pub supersteps: u64,
+    /// Times one node may start in one run.
+    pub visits_per_node: u64,
+    /// Wall time by the run's clock [ms].
+    pub wall_ms: Option<u64>,
+    /// Model tokens.
+    pub tokens: Option<u64>,
+    /// Model cost [USD].
+    pub cost_usd: Option<f64>,
+    /// The node that runs instead of failing.
+    pub on_limit: Option<NodeIx>,
+}
+
+/// One unit of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Channels it may read.
+    pub reads: Vec<String>,
+    /// The channel its result goes to; `set` nodes name theirs in the kind.
+    pub writes: Option<String>,
+    /// Longest single attempt [ms].
+    pub timeout_ms: u64,
+    /// When and how to try again.
+    pub retry: RetryPolicy,
+    /// Look again later instead of moving on.
+    pub repeat: Option<Repeat>,
+    /// Where errors go; empty: the run fails.
+    pub on_error: Vec<OnError>,
+    /// Where it goes next.
+    pub route: Route,
+}
+
+/// Try again on which errors, how often, after how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub max: u32,
+    /// First pause [ms].
+    pub initial_ms: u64,
+    /// Growth of the pause.
+    pub factor: f64,
+    /// Longest pause [ms].
+    pub cap_ms: u64,
+    /// Draw the pause uniformly from [half, whole].
+    pub jitter: bool,
+    /// Error classes worth another try: `timeout`, `unavailable`, `rate_limited`.
+    pub on: Vec<String>,
+}
+
+/// Run the node again every so often until a condition holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// Pause between two looks [ms].
+    pub every_ms: u64,
+    /// Expression over the channels, evaluated after the node's write.
+    pub until: String,
+}
+
+/// A route taken when the node fails for good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OnError {
+    /// Expression that sees `error` (`code`, `message`, `class`); `None` always matches.
+    pub when: Option<String>,
+    /// Next node; `None` is the end.
+    pub to: Option<NodeIx>,
+}
+
+/// Where a node goes when it is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Route {
+    /// All of these, always. Empty: nowhere by itself.
+    Always(Vec<EdgeTarget>),
+    /// The first whose condition holds; the loader proved that one always does.
+    First(Vec<(Option<String>, EdgeTarget)>),
+}
+
+/// A node or the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EdgeTarget {
+    /// The run is over once nothing else is planned.
+    End,
+    /// A node.
+    Node(NodeIx),
+}
+
+/// What a node does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Kind {
+    /// One call of one tool.
+    Tool(ToolCallSpec),
+    /// A model with tools and a typed answer.
+    Agent(AgentSpec),
+    /// A question to a person.
+    Approval(ApprovalSpec),
+    /// One tool call per element.
+    Foreach(ForeachSpec),
+    /// A durable timer or signal.
+    Wait(WaitSpec),
+    /// Channels from expressions: channel → value whose strings are templates.
+    Set(BTreeMap<String, Value>),
+}
+
+/// A tool and its arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCallSpec {
+    /// Name of the tool.
+    pub tool: String,
+    /// Arguments; every string in it is a template.
+    pub args: Value,
+}
+
+/// A model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// File name of the prompt.
+    pub prompt: String,
+    /// Text of the prompt: runs are pinned to it.
+    pub prompt_text: String,
+    /// Tools it may call.
+    pub tools: Vec<String>,
+    /// JSON Schema of its answer.
+    pub output: Value,
+    /// Name of the answer's type, for the model: `Diagnosis`.
+    pub output_name: String,
+    /// Model calls at most.
+    pub turns: u32,
+}
+
+/// A question to a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalSpec {
+    /// File name of the question's template.
+    pub ask: String,
+    /// Its text.
+    pub ask_text: String,
+    /// JSON Schema of the answer.
+    pub answer: Value,
+    /// Answers that grant production effects on this thread.
+    pub grants: Vec<Value>,
+    /// Waits this long [ms].
+    pub expires_ms: Option<u64>,
+    /// The answer when nobody came.
+    pub on_expiry: Option<Value>,
+}
+
+/// A map over a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForeachSpec {
+    /// Channel with the list.
+    pub items: String,
+    /// Name of the element in the arguments.
+    pub element: String,
+    /// Calls at a time.
+    pub max_parallel: usize,
+    /// The call.
+    pub call: ToolCallSpec,
+}
+
+/// Waits without a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WaitSpec {
+    /// This long [ms].
+    For(u64),
+    /// Until a signal of this name comes, at most so long [ms].
+    Signal {
+        /// Name.
+        name: String,
+        /// Gives up after [ms].
+        timeout_ms: Option<u64>,
+    },
+}
+
+impl Graph {
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<(NodeIx, &Node)> {
+        self.nodes.iter().enumerate().find(|(_, node)| node.name == name)
+    }
+}

@@ -1,0 +1,8 @@
+//! A state graph as data: the definition, the loader that proves it, expressions, diagrams.
+
+mod definition;
+
+pub use definition::{
+    AgentSpec, ApprovalSpec, Channel, EdgeTarget, ForeachSpec, Graph, Kind, Lifetime, Limits, Node,
+    NodeIx, OnError, Reducer, Repeat, RetryPolicy, Route, ToolCallSpec, WaitSpec,
+};

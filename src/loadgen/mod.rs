@@ -1,0 +1,1 @@
+//! Load against an OpenAI-compatible endpoint.

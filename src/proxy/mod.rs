@@ -1,0 +1,1 @@
+//! The data plane: a weighted, sticky, streaming reverse proxy.

@@ -1,0 +1,1 @@
+//! The canary state machine and its sequential tests: pure.

@@ -1,0 +1,200 @@
+//! What the runtime asks of a node, and what it lends it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{Clock, EffectKey, Problem, RunId, ThreadId};
+use crate::graph;
+
+/// Builds the worker of a node definition; `nodes` implements it, one file per kind.
+pub trait NodeFactory: Send + Sync {
+    /// The worker of `definition`, which is part of a valid graph.
+    fn node(&self, definition: &graph::Node) -> Arc<dyn Node>;
+}
+
+/// One unit of work. It sees a snapshot and returns what it wants written; it never touches state itself.
+#[async_trait]
+pub trait Node: Send + Sync {
+    /// Does the work of one visit. Dropped at its deadline and on cancel.
+    async fn run(&self, view: &StateView, cx: &TaskContext) -> Result<Outcome, NodeError>;
+}
+
+/// The snapshot a node runs on.
+#[derive(Debug, Clone)]
+pub struct StateView {
+    /// Values of the channels that are set: only those the node may read.
+    pub channels: BTreeMap<String, Value>,
+    /// Read-only values of the run.
+    pub context: BTreeMap<String, Value>,
+    /// How often each node was started in this run.
+    pub visits: BTreeMap<String, u64>,
+    /// Production effects granted on this thread, newest last.
+    pub grants: Vec<Grant>,
+    /// The answer to this node's question, once it came.
+    pub answer: Option<Value>,
+    /// The signal this node waited for, or the proof that its timer rang.
+    pub woken: Option<Value>,
+}
+
+/// A person's consent to production effects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The node that asked.
+    pub node: String,
+    /// Who answered.
+    pub by: String,
+    /// The answer.
+    pub answer: Value,
+}
+
+/// What a task may use while it runs.
+pub struct TaskContext {
+    /// Thread.
+    pub thread: ThreadId,
+    /// Run.
+    pub run: RunId,
+    /// Name of the node.
+    pub node: String,
+    /// Stable path of the task: `superstep/node` (and `/index` in a foreach).
+    pub task: String,
+    /// Attempt, from 0.
+    pub attempt: u32,
+    /// The run's clock.
+    pub clock: Arc<dyn Clock>,
+    /// The ledger of side effects.
+    pub effects: Arc<dyn Effects>,
+    /// Custom events of this task (tool calls, progress), journaled with the thread.
+    pub emit: Arc<dyn Fn(Value) + Send + Sync>,
+    /// Set when the run is being cancelled or drained.
+    pub cancel: CancellationToken,
+    /// Model tokens and cost left in the run's limits.
+    pub usage_left: Usage,
+}
+
+/// The effect ledger as a task sees it: a call that finished once is never made again.
+///
+/// Key = hash(run, superstep, task, call number). `policy` is `idempotent`, `probe` or `at_most_once`.
+#[async_trait]
+pub trait Effects: Send + Sync {
+    /// The key of call number `call` of this task: also the tool's idempotency key.
+    fn key(&self, call: u32) -> EffectKey;
+
+    /// `Ok(Some(result))`: done before, here is its result. `Ok(None)`: go ahead, then `finish`.
+    ///
+    /// Errors: class [`ErrorClass::InDoubt`] when an at-most-once call was begun and never finished.
+    async fn begin(&self, key: &EffectKey, policy: &str) -> Result<Option<Value>, NodeError>;
+
+    /// Records the result for good.
+    async fn finish(&self, key: &EffectKey, result: &Value) -> Result<(), NodeError>;
+}
+
+/// What a visit came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Writes by channel, and what they cost.
+    Update {
+        /// Channel → value.
+        writes: Vec<(String, Value)>,
+        /// Consent that came with it, if any.
+        grant: Option<Grant>,
+        /// What the model took.
+        usage: Usage,
+    },
+    /// Stop and ask. The node is run again with `answer` set.
+    Ask(Question),
+    /// Sleep without a task. The node is run again with `woken` set.
+    Wait(WaitFor),
+}
+
+/// A question to a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// What is asked, as Markdown.
+    pub text: String,
+    /// JSON Schema of the answer.
+    pub answer_schema: Value,
+    /// Answered by itself after this moment [ms since epoch].
+    pub expires_at: Option<u64>,
+    /// The answer then.
+    pub on_expiry: Option<Value>,
+}
+
+/// What a node waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WaitFor {
+    /// A moment [ms since epoch].
+    Until(u64),
+    /// A signal, or the moment it gives up.
+    Signal {
+        /// Name.
+        name: String,
+        /// Gives up [ms since epoch].
+        give_up_at: Option<u64>,
+    },
+}
+
+/// Tokens and cost of model calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Answer tokens.
+    pub output_tokens: u64,
+    /// Cost [USD].
+    pub cost_usd: f64,
+}
+
+/// Why a node could not finish. The runtime reads `class`, never the text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{problem}")]
+pub struct NodeError {
+    /// What kind of failure.
+    pub class: ErrorClass,
+    /// Code, text, hint.
+    pub problem: Problem,
+    /// The other side asked for this pause [ms].
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Kinds of failure that callers treat differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// No answer in time.
+    Timeout,
+    /// The other side is not there.
+    Unavailable,
+    /// The other side says: slower.
+    RateLimited,
+    /// Wrong input: trying again is no use.
+    Invalid,
+    /// Not allowed.
+    Denied,
+    /// An at-most-once effect may or may not have happened: a person must look.
+    InDoubt,
+    /// Anything else that trying again will not mend.
+    Fatal,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+impl ErrorClass {
+    /// The name used in `retry.on` and in `error.class`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::RateLimited => "rate_limited",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::InDoubt => "in_doubt",
+            Self::Fatal => "fatal",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A discrete-event simulator of a serving engine: pure, seeded, no clock and no RNG of its own.
+//!
+//! Two faces of one core: `serving::simulated` runs [`Replica`]s as a live fleet in virtual time;
+//! `tuning` calls [`simulate`] as a function from (config, workload) to latency distributions.
+
+mod spec;
+
+pub use spec::{
+    Coefficients, Completion, EngineConfig, Observer, Refusal, ReplicaSpec, Request, Step,
+};

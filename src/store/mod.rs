@@ -1,0 +1,1 @@
+//! Checkpoint stores: memory and SQLite.

@@ -1,0 +1,1 @@
+//! Typed tools and the registry that alone may call them.

@@ -1,0 +1,1 @@
+//! Diagnosis rules, legality of a config, search: pure.

@@ -1,0 +1,1 @@
+//! Behaviour of `agent` through its public door.

@@ -1,0 +1,1 @@
+//! Behaviour of `api` through its public door.

@@ -1,0 +1,1 @@
+//! Behaviour of `cli` through its public door.

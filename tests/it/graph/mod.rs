@@ -1,0 +1,1 @@
+//! Behaviour of `graph` through its public door.

@@ -1,0 +1,1 @@
+//! Behaviour of `llm` through its public door.

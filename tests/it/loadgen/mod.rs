@@ -1,0 +1,1 @@
+//! Behaviour of `loadgen` through its public door.

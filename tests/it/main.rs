@@ -1,0 +1,17 @@
+//! The one integration-test binary: behaviour through public doors.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod agent;
+mod api;
+mod cli;
+mod graph;
+mod llm;
+mod loadgen;
+mod proxy;
+mod rollout;
+mod runtime;
+mod serving;
+mod sim;
+mod store;
+mod tools;
+mod tuning;

@@ -1,0 +1,1 @@
+//! Behaviour of `proxy` through its public door.

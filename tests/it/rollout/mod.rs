@@ -1,0 +1,1 @@
+//! Behaviour of `rollout` through its public door.

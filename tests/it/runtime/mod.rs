@@ -1,0 +1,1 @@
+//! Behaviour of `runtime` through its public door.

@@ -1,0 +1,1 @@
+//! Behaviour of `serving` through its public door.

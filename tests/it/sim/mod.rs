@@ -1,0 +1,1 @@
+//! Behaviour of `sim` through its public door.

@@ -1,0 +1,1 @@
+//! Behaviour of `store` through its public door.

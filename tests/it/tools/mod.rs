@@ -1,0 +1,1 @@
+//! Behaviour of `tools` through its public door.

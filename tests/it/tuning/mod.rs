@@ -1,0 +1,1 @@
+//! Behaviour of `tuning` through its public door.
