@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::fields::{Fields, Word, mapping, shortened};
 use super::finding::{Findings, suggest};
 use super::shape::{Kinds, Shape};
-use super::syntax::FUNCTIONS;
 use super::types::{self, Type};
+use super::words::FUNCTIONS;
 use super::yaml::{At, Data, Entry, Tree};
 use super::{Channel, Lifetime, Reducer};
 
@@ -55,7 +55,7 @@ pub(super) fn read<'t>(
 ) -> Channels<'t> {
     let mut channels = Channels::default();
     for entry in section(graph, "input", findings) {
-        let Some(kind) = types::read(&entry.value, &[], known, findings) else { continue };
+        let kind = types::read(&entry.value, &[], known, findings).unwrap_or_else(Type::unknown);
         channels.input.insert(entry.key.clone(), !kind.optional);
         let channel = Channel {
             schema: kind.schema,
@@ -66,14 +66,12 @@ pub(super) fn read<'t>(
         channels.declare(entry, channel, findings);
     }
     for entry in section(graph, "state", findings) {
-        if let Some(channel) = state_channel(entry, known, &mut channels.given, findings) {
-            channels.declare(entry, channel, findings);
-        }
+        let channel = state_channel(entry, known, &mut channels.given, findings);
+        channels.declare(entry, channel, findings);
     }
     for entry in section(graph, "context", findings) {
-        if let Some(kind) = types::read(&entry.value, &[], known, findings) {
-            channels.context.insert(entry.key.clone(), kind.schema);
-        }
+        let kind = types::read(&entry.value, &[], known, findings).unwrap_or_else(Type::unknown);
+        channels.context.insert(entry.key.clone(), kind.schema);
     }
     channels.output = graph.words("output", findings).unwrap_or_default();
     for (name, at) in &channels.output {
@@ -130,34 +128,40 @@ fn state_channel<'t>(
     known: &BTreeMap<String, Value>,
     given: &mut Vec<&'t str>,
     findings: &mut Findings,
-) -> Option<Channel> {
+) -> Channel {
     let kind = types::read(&entry.value, &CHANNEL_KEYS, known, findings);
+    let kind = kind.unwrap_or_else(Type::unknown);
     let Data::Map(entries) = &entry.value.data else {
-        return kind.map(|kind| replaceable(kind, Reducer::Replace, Lifetime::Thread));
+        return initial(kind, Reducer::Replace, Lifetime::Thread);
     };
     let get = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
-    let reducer = get("reducer").map_or(Some(Reducer::Replace), |tree| {
-        one_of(tree, "reducer", "PA014", &REDUCERS, findings)
-    });
-    let lifetime = get("lifetime").map_or(Some(Lifetime::Thread), |tree| {
-        one_of(tree, "lifetime", "PA015", &LIFETIMES, findings)
-    });
-    let (kind, reducer, lifetime) = (kind?, reducer?, lifetime?);
-    reducer_fits(get("reducer").unwrap_or(&entry.value), &kind.schema, reducer, findings);
+    let (mut reducer, mut sound) = (Reducer::Replace, true);
+    if let Some(tree) = get("reducer") {
+        let read = one_of(tree, "reducer", "PA014", &REDUCERS, findings);
+        sound = read.is_some();
+        // Whatever it was meant to be, it was not `replace`: that needs no writing.
+        reducer = read.unwrap_or(Reducer::Append);
+    }
+    let lifetime = get("lifetime")
+        .and_then(|tree| one_of(tree, "lifetime", "PA015", &LIFETIMES, findings))
+        .unwrap_or(Lifetime::Thread);
+    if sound {
+        reducer_fits(get("reducer").unwrap_or(&entry.value), &kind.schema, reducer, findings);
+    }
     let default = get("default");
-    let mut channel = replaceable(kind, reducer, lifetime);
+    let mut channel = initial(kind, reducer, lifetime);
     if let Some(tree) = default {
         let value = tree.to_json();
         check_default(tree, &value, &channel.schema, findings);
         channel.default = Some(value);
         given.push(&entry.key);
     }
-    Some(channel)
+    channel
 }
 
 /// A channel with the value it starts with where nobody gave one: a list to add to is empty at first, and what may be
 /// null is null until someone says otherwise.
-fn replaceable(kind: Type, reducer: Reducer, lifetime: Lifetime) -> Channel {
+fn initial(kind: Type, reducer: Reducer, lifetime: Lifetime) -> Channel {
     let default = match reducer {
         Reducer::Append | Reducer::Union | Reducer::Messages => Some(json!([])),
         Reducer::Merge => Some(json!({})),

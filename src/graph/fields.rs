@@ -3,6 +3,9 @@
 use super::finding::{Findings, suggest};
 use super::yaml::{At, Data, Entry, Tree};
 
+/// Keys that readers of the design will try.
+const UNBUILT: [&str; 7] = ["graph", "cache", "pause", "join", "defer", "migrations", "tests"];
+
 /// A text and where it stood.
 pub(super) type Word<'t> = (&'t str, At);
 
@@ -25,12 +28,13 @@ impl<'t> Fields<'t> {
     ) -> Option<Self> {
         let entries = mapping(tree, what, findings)?;
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            findings.add(
-                "PA004",
-                entry.at,
-                format!("unknown key `{}` in {what}", entry.key),
-                suggest(&entry.key, known.iter().copied()),
-            );
+            let hint = if UNBUILT.contains(&entry.key.as_str()) {
+                "it is in the plan of the language and not built yet; leave it out".to_owned()
+            } else {
+                suggest(&entry.key, known.iter().copied())
+            };
+            let message = format!("unknown key `{}` in {what}", entry.key);
+            findings.add("PA004", entry.at, message, hint);
         }
         Some(Self { entries, at: tree.at, what })
     }
@@ -164,7 +168,8 @@ pub(super) fn wrong_kind<T>(
         Data::Bool(flag) => format!("`{flag}`"),
         Data::Null | Data::List(_) | Data::Map(_) => tree.kind().to_owned(),
     };
-    findings.add("PA006", tree.at, format!("`{what}` is {found}; expected {expected}"), "");
+    let what = if what.contains([' ', '`']) { what.to_owned() } else { format!("`{what}`") };
+    findings.add("PA006", tree.at, format!("{what} is {found}; expected {expected}"), "");
     None
 }
 

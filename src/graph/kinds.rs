@@ -87,7 +87,7 @@ pub(super) fn read<'t>(
         "approval" => approval(tree, types, findings).map(Body::Approval),
         "foreach" => foreach(tree, findings).map(Body::Foreach),
         "wait" => wait(tree, findings).map(Body::Wait),
-        _ => mapping(tree, "set", findings).map(|entries| Body::Set(entries)),
+        _ => mapping(tree, "set", findings).map(Body::Set),
     }
 }
 

@@ -4,9 +4,11 @@ mod channels;
 mod consent;
 mod data;
 mod definition;
+pub mod diagram;
 mod edges;
 mod expression;
 mod fields;
+mod file;
 mod finding;
 mod flow;
 mod kinds;
@@ -24,6 +26,7 @@ mod types;
 mod typing;
 mod values;
 mod vocabulary;
+mod words;
 mod yaml;
 
 pub use definition::{
@@ -31,6 +34,7 @@ pub use definition::{
     NodeIx, OnError, Reducer, Repeat, RetryPolicy, Route, ToolCallSpec, WaitSpec,
 };
 pub use expression::Expression;
+pub use file::schema;
 pub use finding::Finding;
 pub use load::load;
 pub use render::render;

@@ -1,8 +1,9 @@
 //! Writes an expression anew, with the guards that `expression` describes or as it was.
 
-use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, UnaryOpKind};
 
 use super::expression::{BOOLEAN, COMPARE};
+use super::syntax;
 
 /// The text of `expr` with its guards in place. Errors: an expression that cannot stand alone.
 pub(super) fn guarded(expr: &Expr<'_>) -> Result<String, String> {
@@ -61,7 +62,7 @@ fn write(expr: &Expr<'_>, out: &mut Out) -> Written {
                 if position > 0 {
                     out.push_str(" and ");
                 }
-                write_comparison(comparison(link.op), left, &link.expr, out)?;
+                write_comparison(syntax::sign(link.op), left, &link.expr, out)?;
                 left = &link.expr;
             }
             out.push(')');
@@ -232,19 +233,6 @@ fn write_arguments(arguments: &[CallArg<'_>], out: &mut Out) -> Written {
     }
     out.push(')');
     Ok(())
-}
-
-fn comparison(op: CompareOpKind) -> &'static str {
-    match op {
-        CompareOpKind::Eq => "==",
-        CompareOpKind::Ne => "!=",
-        CompareOpKind::Lt => "<",
-        CompareOpKind::Lte => "<=",
-        CompareOpKind::Gt => ">",
-        CompareOpKind::Gte => ">=",
-        CompareOpKind::In => "in",
-        CompareOpKind::NotIn => "not in",
-    }
 }
 
 fn literal(value: &minijinja::Value) -> Result<String, String> {

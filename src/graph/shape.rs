@@ -18,6 +18,8 @@ impl Kinds {
     pub(super) const LIST: Kinds = Kinds(16);
     pub(super) const OBJECT: Kinds = Kinds(32);
     pub(super) const ANY: Kinds = Kinds(63);
+    const EACH: [Kinds; 6] =
+        [Self::NULL, Self::BOOL, Self::NUMBER, Self::TEXT, Self::LIST, Self::OBJECT];
 
     pub(super) fn or(self, other: Kinds) -> Kinds {
         Kinds(self.0 | other.0)
@@ -86,6 +88,8 @@ const DEPTH: usize = 12;
 pub(super) struct Shape<'a> {
     root: &'a Value,
     here: &'a Value,
+    /// The kinds asked about, where the schema admits several: each is an alternative of its own.
+    mask: Kinds,
 }
 
 /// What lies under a key.
@@ -100,11 +104,11 @@ pub(super) enum Member<'a> {
 
 impl<'a> Shape<'a> {
     pub(super) fn new(schema: &'a Value) -> Self {
-        Self { root: schema, here: schema }
+        Self { root: schema, here: schema, mask: Kinds::ANY }
     }
 
     fn at(self, here: &'a Value) -> Self {
-        Self { root: self.root, here }
+        Self { root: self.root, here, mask: Kinds::ANY }
     }
 
     fn object(self) -> Option<&'a Map<String, Value>> {
@@ -136,8 +140,19 @@ impl<'a> Shape<'a> {
             Some(parts) => {
                 parts.iter().for_each(|part| self.at(part).collect_variants(depth - 1, found));
             }
-            None => found.push(self),
+            None => self.collect_kinds(found),
         }
+    }
+
+    /// One alternative per kind: `type: [string, null]` is a string or null.
+    fn collect_kinds(self, found: &mut Vec<Shape<'a>>) {
+        let kinds = self.own_kinds();
+        if kinds == Kinds::ANY || kinds == Kinds::NONE {
+            found.push(self);
+            return;
+        }
+        let each = Kinds::EACH.iter().filter(|kind| kinds.meets(**kind));
+        found.extend(each.map(|mask| Shape { mask: *mask, ..self }));
     }
 
     /// The kinds of value it admits.
@@ -146,6 +161,10 @@ impl<'a> Shape<'a> {
     }
 
     fn own_kinds(self) -> Kinds {
+        self.written_kinds().and(self.mask)
+    }
+
+    fn written_kinds(self) -> Kinds {
         let Some(object) = self.object() else { return Kinds::ANY };
         if let Some(value) = object.get("const") {
             return Kinds::of(value);
@@ -175,7 +194,9 @@ impl<'a> Shape<'a> {
             let object = shape.object()?;
             match (object.get("const"), object.get("enum").and_then(Value::as_array)) {
                 (Some(value), _) => all.push(value),
-                (None, Some(values)) => all.extend(values),
+                (None, Some(values)) => {
+                    all.extend(values.iter().filter(|value| Kinds::of(value).within(shape.mask)));
+                }
                 (None, None) => return None,
             }
         }
@@ -185,7 +206,8 @@ impl<'a> Shape<'a> {
     /// What lies under `key`.
     pub(super) fn member(self, key: &str) -> Member<'a> {
         let (mut found, mut names) = (Vec::new(), Vec::new());
-        for shape in self.variants().into_iter().filter(|shape| !shape.is_null()) {
+        let objects = |shape: &Shape<'_>| shape.own_kinds().meets(Kinds::OBJECT);
+        for shape in self.variants().into_iter().filter(objects) {
             let Some(properties) = shape.closed_properties() else { return Member::Open };
             match properties.get(key) {
                 Some(schema) => found.push(shape.at(schema)),
@@ -222,7 +244,8 @@ impl<'a> Shape<'a> {
     /// Names of the arguments: (all of them where closed, the required ones).
     pub(super) fn arguments(self) -> (Option<Vec<&'a str>>, Vec<&'a str>) {
         let variants = self.variants();
-        let [only] = variants.as_slice() else { return (None, Vec::new()) };
+        let objects = variants.iter().filter(|shape| shape.own_kinds().meets(Kinds::OBJECT));
+        let [only] = objects.collect::<Vec<_>>()[..] else { return (None, Vec::new()) };
         let all = only.closed_properties().map(|all| all.keys().map(String::as_str).collect());
         (all, only.required().collect())
     }
@@ -273,13 +296,19 @@ impl<'a> Shape<'a> {
             return Some(format!("{value} is not one of {}", listed.join(", ")));
         }
         let variants = self.variants();
-        let [only] = variants.as_slice() else { return None };
+        let numbers = variants.iter().filter(|shape| shape.own_kinds().meets(Kinds::NUMBER));
+        let [only] = numbers.collect::<Vec<_>>()[..] else { return None };
         only.refuses_number(value.as_f64()?)
     }
 
     fn refuses_number(self, number: f64) -> Option<String> {
         let object = self.object()?;
-        if object.get("type").and_then(Value::as_str) == Some("integer") && number.fract() != 0.0 {
+        let whole = match object.get("type") {
+            Some(Value::Array(names)) => !names.iter().any(|name| name == "number"),
+            Some(name) => name == "integer",
+            None => false,
+        };
+        if whole && number.fract() != 0.0 {
             return Some(format!("{number} where a whole number is expected"));
         }
         let bound = |key: &str| object.get(key).and_then(Value::as_f64);
@@ -369,6 +398,18 @@ mod tests {
         let nullable = json!({"anyOf": [{"type": "string"}, {"type": "null"}]});
         let reason = misfit(nullable, json!({"type": "string"}));
         assert_eq!(reason.as_deref(), Some("null where string is expected"));
+    }
+
+    #[test]
+    fn one_of_several_kinds_fits_the_alternative_it_is_meant_for() {
+        let list = json!({"type": ["object", "null"]});
+        let union = json!({"anyOf": [{"type": "object"}, {"type": "null"}]});
+        assert_eq!(misfit(list.clone(), union.clone()), None);
+        assert_eq!(misfit(union, list), None);
+        let values = json!({"enum": ["a", null]});
+        let nullable = json!({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]});
+        assert_eq!(misfit(values.clone(), nullable), None);
+        assert!(misfit(json!({"enum": ["c", null]}), values).is_some());
     }
 
     #[test]

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::machinery::ast::{CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{CallArg, CompareOpKind, Expr, Stmt};
 use minijinja::machinery::{Token, parse, parse_expr, tokenize};
 
 use super::expression::reason;
+use super::words::FUNCTIONS;
 
 /// Tokens one expression may have. The tree is walked by recursion, and a condition is a sentence, not a program.
 const TOKENS: usize = 400;
-
-/// Functions the language brings.
-pub(super) const FUNCTIONS: [&str; 3] = ["dict", "namespace", "range"];
 
 /// Parses a bare expression.
 pub(super) fn expression(text: &str) -> Result<Expr<'_>, String> {
@@ -111,5 +109,34 @@ pub(super) fn argument<'t, 'a>(argument: &'t CallArg<'a>) -> &'t Expr<'a> {
         | CallArg::Kwarg(_, expr)
         | CallArg::PosSplat(expr)
         | CallArg::KwargSplat(expr) => expr,
+    }
+}
+
+/// The sign of a comparison.
+pub(super) fn sign(op: CompareOpKind) -> &'static str {
+    match op {
+        CompareOpKind::Eq => "==",
+        CompareOpKind::Ne => "!=",
+        CompareOpKind::Lt => "<",
+        CompareOpKind::Lte => "<=",
+        CompareOpKind::Gt => ">",
+        CompareOpKind::Gte => ">=",
+        CompareOpKind::In => "in",
+        CompareOpKind::NotIn => "not in",
+    }
+}
+
+/// A short name for an expression: its path, or what it is.
+pub(super) fn head(expr: &Expr<'_>) -> String {
+    match expr {
+        Expr::Var(var) => var.id.to_owned(),
+        Expr::GetAttr(attribute) => format!("{}.{}", head(&attribute.expr), attribute.name),
+        Expr::GetItem(item) => format!("{}[…]", head(&item.expr)),
+        Expr::Filter(filter) => match &filter.expr {
+            Some(base) => format!("{}|{}", head(base), filter.name),
+            None => filter.name.to_owned(),
+        },
+        Expr::Const(constant) => constant.value.to_string(),
+        _ => expr.description().to_owned(),
     }
 }

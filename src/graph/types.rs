@@ -76,6 +76,11 @@ pub(super) struct Type {
 }
 
 impl Type {
+    /// Stands in for a type that could not be read: nothing more is found wrong on its account.
+    pub(super) fn unknown() -> Self {
+        Self::plain(Value::Bool(true))
+    }
+
     fn plain(schema: Value) -> Self {
         Self { schema, name: None, optional: false, nullable: false }
     }
@@ -222,7 +227,7 @@ fn inline_schema(tree: &Tree, entries: &[&Entry], findings: &mut Findings) -> Op
         .collect();
     let schema = Value::Object(schema);
     if sound && let Err(error) = jsonschema::validator_for(&schema) {
-        let message = format!("not a valid JSON Schema: {}", shortened(&error.to_string()));
+        let message = format!("not a valid JSON Schema: see `{}` in it", error.instance_path());
         findings.add("PA035", tree.at, message, "see json-schema.org, draft 2020-12");
         return None;
     }

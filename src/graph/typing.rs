@@ -2,104 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minijinja::machinery::ast::{BinOp, BinOpKind, Call, CompareOpKind, Expr, Filter, UnaryOpKind};
+use minijinja::machinery::ast::{BinOp, BinOpKind, Call, Expr, Filter, UnaryOpKind};
 use serde_json::Value;
 
 use super::Channel;
 use super::finding::suggest;
 use super::shape::{Kinds, Member, Shape};
-use super::syntax::{self, FUNCTIONS};
-
-/// Filters of the language.
-pub(super) const FILTERS: [&str; 47] = [
-    "abs",
-    "attr",
-    "batch",
-    "bool",
-    "capitalize",
-    "chain",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "e",
-    "escape",
-    "first",
-    "float",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "unique",
-    "upper",
-];
-
-/// Tests of the language, those with a sign for a name apart.
-pub(super) const TESTS: [&str; 36] = [
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "eq",
-    "equalto",
-    "escaped",
-    "even",
-    "false",
-    "filter",
-    "float",
-    "ge",
-    "greaterthan",
-    "gt",
-    "in",
-    "int",
-    "integer",
-    "iterable",
-    "le",
-    "lessthan",
-    "lower",
-    "lt",
-    "mapping",
-    "ne",
-    "none",
-    "number",
-    "odd",
-    "safe",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "test",
-    "true",
-    "undefined",
-    "upper",
-];
+use super::syntax;
+use super::words::{FILTERS, FUNCTIONS, TESTS};
 
 /// One certain fault of an expression.
 #[derive(Debug, PartialEq)]
@@ -185,7 +95,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         if self.strict && !ty.kinds.meets(Kinds::BOOL) {
             let message = format!("expected a boolean, found {}", ty.kinds);
             let hint = "compare it: `x > 0`, `x is not none`, `x|length > 0`".to_owned();
-            self.fault("PA050", &head(expr), message, hint);
+            self.fault("PA050", &syntax::head(expr), message, hint);
         }
     }
 
@@ -211,7 +121,7 @@ impl<'s, 'a> Typing<'s, 'a> {
             Expr::Compare(chain) => {
                 let mut left = &chain.expr;
                 for link in &chain.ops {
-                    self.comparison(sign(link.op), left, &link.expr);
+                    self.comparison(syntax::sign(link.op), left, &link.expr);
                     left = &link.expr;
                 }
                 Ty::kind(Kinds::BOOL)
@@ -234,7 +144,7 @@ impl<'s, 'a> Typing<'s, 'a> {
             }
             Expr::GetAttr(attribute) => {
                 let base = self.expr(&attribute.expr);
-                self.member(&base, attribute.name, &head(&attribute.expr))
+                self.member(&base, attribute.name, &syntax::head(&attribute.expr))
             }
             Expr::GetItem(item) => {
                 let base = self.expr(&item.expr);
@@ -242,7 +152,7 @@ impl<'s, 'a> Typing<'s, 'a> {
                 match &item.subscript_expr {
                     Expr::Const(key) if key.value.as_str().is_some() => {
                         let key = key.value.as_str().unwrap_or_default();
-                        self.member(&base, key, &head(&item.expr))
+                        self.member(&base, key, &syntax::head(&item.expr))
                     }
                     _ => element(&base),
                 }
@@ -301,7 +211,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         let ty = self.expr(expr);
         if !ty.kinds.meets(Kinds::NUMBER) {
             let message = format!("`{sign}` needs a number, found {}", ty.kinds);
-            self.fault("PA050", &head(expr), message, String::new());
+            self.fault("PA050", &syntax::head(expr), message, String::new());
         }
     }
 
@@ -329,9 +239,15 @@ impl<'s, 'a> Typing<'s, 'a> {
             }
             BinOpKind::Concat | BinOpKind::Add => {
                 let (left, right) = (self.expr(left), self.expr(right));
+                let both = left.kinds.and(right.kinds);
                 match binary.op {
                     BinOpKind::Concat => Ty::kind(Kinds::TEXT),
-                    _ => Ty::kind(left.kinds.and(right.kinds)),
+                    _ if both == Kinds::NONE => {
+                        let message = format!("`+` cannot add {} and {}", left.kinds, right.kinds);
+                        self.fault("PA050", &syntax::head(&binary.left), message, String::new());
+                        Ty::any()
+                    }
+                    _ => Ty::kind(both),
                 }
             }
             _ => {
@@ -357,7 +273,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         if !possible {
             let message = format!("`{sign}` cannot compare {} with {}", have.kinds, want.kinds);
             let hint = "both sides must be of one kind; `|length` counts a list".to_owned();
-            self.fault("PA050", &head(left), message, hint);
+            self.fault("PA050", &syntax::head(left), message, hint);
             return;
         }
         if matches!(sign, "==" | "!=") {
@@ -381,7 +297,7 @@ impl<'s, 'a> Typing<'s, 'a> {
         let texts = all.iter().filter_map(|value| value.as_str());
         let hint = suggest(value.as_str().unwrap_or_default(), texts);
         let word = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        self.fault("PA051", &word, format!("`{}` is never {value}", head(side)), hint);
+        self.fault("PA051", &word, format!("`{}` is never {value}", syntax::head(side)), hint);
     }
 
     fn filter(&mut self, filter: &Filter<'_>) -> Ty<'a> {
@@ -419,19 +335,25 @@ impl<'s, 'a> Typing<'s, 'a> {
     fn call(&mut self, call: &Call<'_>) -> Ty<'a> {
         call.args.iter().for_each(|arg| drop(self.expr(syntax::argument(arg))));
         let local = |name: &str| self.locals.iter().any(|(local, _)| local == name);
-        let unknown = match &call.expr {
-            Expr::Var(var) if FUNCTIONS.contains(&var.id) || local(var.id) => None,
-            Expr::Var(var) => Some(var.id),
+        match &call.expr {
+            Expr::Var(var) if FUNCTIONS.contains(&var.id) || local(var.id) => {}
+            Expr::Var(var) => {
+                let message = format!("unknown function `{}`", var.id);
+                self.fault("PA017", var.id, message, suggest(var.id, FUNCTIONS));
+            }
             Expr::GetAttr(attribute) => match &attribute.expr {
-                Expr::Var(var) if var.id == "loop" && local("loop") => None,
-                _ => Some(attribute.name),
+                Expr::Var(var) if var.id == "loop" && local("loop") => {}
+                base => {
+                    let (base, name) = (syntax::head(base), attribute.name);
+                    let hint = match FILTERS.contains(&name) {
+                        true => format!("write it as a filter: `{base} | {name}`"),
+                        false => "filters work on values: `x | length`".to_owned(),
+                    };
+                    let message = format!("`{base}` has no function `{name}`");
+                    self.fault("PA017", name, message, hint);
+                }
             },
-            _ => None,
-        };
-        if let Some(name) = unknown {
-            let message = format!("unknown function `{name}`");
-            let hint = suggest(name, FUNCTIONS.into_iter().chain(FILTERS));
-            self.fault("PA017", name, message, hint);
+            _ => {}
         }
         Ty::any()
     }
@@ -441,51 +363,4 @@ impl<'s, 'a> Typing<'s, 'a> {
 pub(super) fn element<'a>(list: &Ty<'a>) -> Ty<'a> {
     let all: Vec<Vec<Shape<'a>>> = list.shapes.iter().map(|shape| shape.elements()).collect();
     if all.iter().any(Vec::is_empty) { Ty::any() } else { Ty::of(all.concat()) }
-}
-
-fn sign(op: CompareOpKind) -> &'static str {
-    match op {
-        CompareOpKind::Eq => "==",
-        CompareOpKind::Ne => "!=",
-        CompareOpKind::Lt => "<",
-        CompareOpKind::Lte => "<=",
-        CompareOpKind::Gt => ">",
-        CompareOpKind::Gte => ">=",
-        CompareOpKind::In => "in",
-        CompareOpKind::NotIn => "not in",
-    }
-}
-
-/// A short name for an expression: its path, or what it is.
-pub(super) fn head(expr: &Expr<'_>) -> String {
-    match expr {
-        Expr::Var(var) => var.id.to_owned(),
-        Expr::GetAttr(attribute) => format!("{}.{}", head(&attribute.expr), attribute.name),
-        Expr::GetItem(item) => format!("{}[…]", head(&item.expr)),
-        Expr::Filter(filter) => match &filter.expr {
-            Some(base) => format!("{}|{}", head(base), filter.name),
-            None => filter.name.to_owned(),
-        },
-        Expr::Const(constant) => constant.value.to_string(),
-        _ => expr.description().to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::Expression;
-
-    #[test]
-    fn every_listed_filter_and_test_exists_in_the_language() {
-        let scope = BTreeMap::new();
-        for filter in FILTERS {
-            let known = Expression::compile(&format!("'{filter}' is filter")).unwrap();
-            assert_eq!(known.eval_bool(&scope), Ok(true), "{filter}");
-        }
-        for test in TESTS {
-            let known = Expression::compile(&format!("'{test}' is test")).unwrap();
-            assert_eq!(known.eval_bool(&scope), Ok(true), "{test}");
-        }
-    }
 }

@@ -56,14 +56,16 @@ impl At {
     }
 }
 
-/// First byte of `word` in `text` where it stands alone and is no attribute of something else.
+/// First byte of `word` in `text` where it stands alone; as an attribute of something else if nowhere as itself.
 fn find_word(text: &str, word: &str) -> Option<usize> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word).map(|(start, _)| start).find(|&start| {
-        let before = text[..start].chars().next_back();
+    let before = |start: usize| text[..start].chars().next_back();
+    let alone = |start: &usize| {
         let after = text[start + word.len()..].chars().next();
-        !before.is_some_and(|c| in_word(c) || c == '.') && !after.is_some_and(in_word)
-    })
+        !before(*start).is_some_and(in_word) && !after.is_some_and(in_word)
+    };
+    let places = || text.match_indices(word).map(|(start, _)| start).filter(alone);
+    places().find(|start| before(*start) != Some('.')).or_else(|| places().next())
 }
 
 /// A value and where it stood.
@@ -147,17 +149,21 @@ fn budget() -> Option<Budget> {
 
 fn is_budget(error: &serde_saphyr::Error) -> bool {
     use serde_saphyr::Error as E;
-    matches!(
-        error,
+    match error {
         E::Budget { .. }
-            | E::AliasReplayLimitExceeded { .. }
-            | E::AliasReplayStackDepthExceeded { .. }
-            | E::AliasExpansionLimitExceeded { .. }
-    )
+        | E::AliasReplayLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. } => true,
+        E::AliasError { error, .. } => is_budget(error),
+        _ => false,
+    }
 }
 
+/// The message without the places in it: a finding has its own.
 fn first_line(message: &str) -> &str {
-    message.lines().find(|line| !line.trim().is_empty()).unwrap_or("not readable as YAML").trim()
+    let line = message.lines().find(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("not readable as YAML").trim();
+    line.split(" at line ").next().unwrap_or(line)
 }
 
 /// Reports keys given twice and keeps the first of each.

@@ -1,6 +1,10 @@
 //! Behaviour of `graph` through its public door.
 
+mod docs;
+mod expressions;
 mod good;
+mod laws;
+mod pictures;
 mod refusals;
 mod vocabulary;
 
