@@ -108,7 +108,7 @@ impl<'l, 't> Data<'l, 't> {
             findings.add(code, at, message, format!("expressions see it as `context.{name}`"));
             return;
         }
-        let hint = suggest(name, self.channels.all.keys().map(String::as_str));
+        let hint = findings.suggest(name, self.channels.all.keys().map(String::as_str));
         findings.add(code, at, format!("`{name}` is {done} but not declared"), hint);
     }
 

@@ -59,6 +59,17 @@ impl Findings {
         });
     }
 
+    /// The nearest of many names, as [`suggest`] finds it; nothing once there are more findings than anyone reads, for
+    /// comparing each of some thousand wrong names with some thousand right ones takes its time.
+    pub(super) fn suggest<'a>(
+        &self,
+        wrong: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> String {
+        const READ: usize = 100;
+        if self.list.len() < READ { suggest(wrong, known) } else { String::new() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

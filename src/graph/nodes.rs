@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::channels::is_name;
 use super::fields::{Fields, Word, mapping};
-use super::finding::{Findings, suggest};
+use super::finding::Findings;
 use super::kinds::{self, Body};
 use super::limits::{self, Defaults};
 use super::yaml::{At, Entry};
@@ -57,7 +57,8 @@ impl Nodes<'_> {
         let found = self.by_name.get(name).copied();
         if found.is_none() {
             let known = self.by_name.keys().copied().chain(["end"]);
-            findings.add("PA010", at, format!("unknown node `{name}`"), suggest(name, known));
+            let hint = findings.suggest(name, known);
+            findings.add("PA010", at, format!("unknown node `{name}`"), hint);
         }
         found
     }

@@ -11,6 +11,9 @@ use miette::{
 use super::finding::Finding;
 use super::vocabulary::Source;
 
+/// Findings drawn with their lines; who has more than that mends these first.
+const DRAWN: usize = 100;
+
 /// The findings with the lines of the file they are about; colours only where a terminal reads them.
 pub fn render(source: &Source, findings: &[Finding]) -> String {
     let theme = if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -21,12 +24,15 @@ pub fn render(source: &Source, findings: &[Finding]) -> String {
     let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_links(false);
     let named = NamedSource::new(&source.file, source.text.clone());
     let mut out = String::new();
-    for finding in findings {
+    for finding in findings.iter().take(DRAWN) {
         let marked = Marked { span: span(&source.text, finding), named: &named, finding };
         if handler.render_report(&mut out, &marked).is_err() {
             // A snippet that cannot be drawn is no reason to hide the finding.
             out.push_str(&format!("{finding}\n"));
         }
+    }
+    if findings.len() > DRAWN {
+        out.push_str(&format!("… and {} more\n", findings.len() - DRAWN));
     }
     out
 }

@@ -105,6 +105,12 @@ fn the_names_of_an_expression_are_its_roots() {
 }
 
 #[test]
+fn a_condition_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&Expression::compile("a").unwrap());
+}
+
+#[test]
 fn what_does_not_parse_does_not_compile() {
     for wrong in ["", "a b", "a >", "a | nofilter(", "{{ a }}", "a; b"] {
         assert!(Expression::compile(wrong).is_err(), "{wrong}");
