@@ -115,7 +115,9 @@ pub struct Request {
     pub input_tokens: u32,
     /// Answer [tokens], at least 1.
     pub output_tokens: u32,
-    /// Hashes of the prompt's leading full 16-token blocks that others may share; may be empty.
+    /// Hashes of the leading full 16-token pieces that others may share; may be empty. They are chained: each stands
+    /// for everything up to its piece. Those beyond the prompt name pieces of the answer, which the next turn's prompt
+    /// will begin with.
     pub prefix_hashes: Vec<u64>,
     /// Session it belongs to.
     pub session: u64,
@@ -165,6 +167,11 @@ pub struct Step {
 
 /// Watches a replica run. Every method has an empty default.
 pub trait Observer {
+    /// Whether [`Self::step`] and [`Self::token`] are to be called for every step. Without them a replica takes runs
+    /// of decode steps in one go: the same history, many times faster.
+    fn every_step(&self) -> bool {
+        true
+    }
     /// A step ended.
     fn step(&mut self, _step: &Step) {}
     /// A request's next token reached its client; `gap_s` since the one before, `None` for the first.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Request;
-use super::blocks::HASH_TOKENS;
+use super::sequence::HASH_TOKENS;
 use crate::base::{Rng, SeededRng};
 use crate::domain::{TokenLengths, WorkloadProfile};
 
