@@ -145,26 +145,3 @@ impl Lockstep {
         self.longest.get(at).map_or(0, |(_, duration)| *duration)
     }
 }
-
-/// Total duration of `steps` steps of which the first takes `first` and each next one `growth` more.
-pub(super) fn run_ps(first: Ps, growth: Ps, steps: u64) -> Ps {
-    let pairs = steps * steps.saturating_sub(1) / 2;
-    first.saturating_mul(steps).saturating_add(growth.saturating_mul(pairs))
-}
-
-/// The most steps, up to `max`, that all end within `within` and all begin before `before` (both from now).
-pub(super) fn steps_within(first: Ps, growth: Ps, max: u64, within: Ps, before: Ps) -> u64 {
-    let fits = |steps: u64| {
-        run_ps(first, growth, steps) <= within && run_ps(first, growth, steps - 1) < before
-    };
-    let (mut low, mut high) = (0, max);
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if fits(middle) {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-    }
-    low
-}

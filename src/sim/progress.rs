@@ -1,7 +1,6 @@
 //! The end of a step: tokens reach their clients, finished requests leave. And runs of steps taken in one go.
 
 use super::cost::Batch;
-use super::lockstep::{run_ps, steps_within};
 use super::schedule::Plan;
 use super::ticks::{Ps, seconds};
 use super::{Observer, Replica, Step};
@@ -51,19 +50,19 @@ impl Replica {
             context: self.lockstep.context(),
             ..Batch::default()
         };
-        let (first, growth) = (self.cost.step(&batch), self.cost.context(u64::from(members)));
+        let run = self.cost.run(&batch);
         let arrival = self.inbox.front().map_or(Ps::MAX, |(arrival, _)| arrival - self.now);
-        let steps = steps_within(first, growth, most, until - self.now, arrival);
+        let steps = run.steps_within(most, until - self.now, arrival);
         let blocks = self.lockstep.blocks_for(steps);
         if steps == 0 || blocks > self.pool.free() {
             return false;
         }
         let used = self.pool.used();
         self.pool.take(blocks);
-        let duration = run_ps(first, growth, steps);
+        let duration = run.duration(steps);
         let held = (used, self.pool.used());
         self.usage.add(duration, self.running.len(), self.waiting.len(), held);
-        self.lockstep.advance(steps, first + growth * (steps - 1));
+        self.lockstep.advance(steps, run.longest(steps));
         self.now += duration;
         self.dismiss_finished(observer);
         true

@@ -3,6 +3,7 @@
 mod accuracy;
 mod catalogue;
 mod config;
+mod fit;
 mod histories;
 mod laws;
 mod scheduler;
