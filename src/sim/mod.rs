@@ -3,8 +3,11 @@
 //! Two faces of one core: `serving::simulated` runs [`Replica`]s as a live fleet in virtual time;
 //! `tuning` calls [`simulate`] as a function from (config, workload) to latency distributions.
 
+mod arrivals;
 mod catalogue;
 mod cost;
+mod lengths;
+mod load;
 mod lockstep;
 mod memory;
 mod pool;
@@ -20,7 +23,6 @@ mod spec;
 mod speculation;
 mod ticks;
 mod usage;
-pub mod workload;
 
 pub use catalogue::{gpu, gpus, model, models};
 pub use replica::{Replica, Totals};
@@ -29,3 +31,9 @@ pub use simulate::{SimOptions, simulate};
 pub use spec::{
     Coefficients, Completion, EngineConfig, Observer, Refusal, ReplicaSpec, Request, Step,
 };
+
+/// Loads: who asks what, when.
+pub mod workload {
+    pub use super::arrivals::{Arrivals, generate, generate_between};
+    pub use super::load::{Kind, Workload};
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Coded;
 use crate::domain::{GpuSpec, ModelSpec};
 
 /// One simulated replica: a model on `tensor_parallel_size` devices under one config.
@@ -204,4 +205,27 @@ pub enum Refusal {
     /// A knob has a value the engine refuses.
     #[error("{0}")]
     Knob(String),
+}
+
+impl Coded for Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfMemory { .. } => "sim.out_of_memory",
+            Self::KvTooSmall { .. } => "sim.kv_too_small",
+            Self::Knob(_) => "sim.knob",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::OutOfMemory { .. } => {
+                "split the model over more devices, quantize its weights, or raise gpu_memory_utilization"
+            }
+            Self::KvTooSmall { .. } => {
+                "lower max_model_len, use an fp8 KV cache, or raise gpu_memory_utilization"
+            }
+            Self::Knob(_) => "set the knob to a value in the range the message names",
+        }
+        .to_owned()
+    }
 }
