@@ -1,7 +1,8 @@
 //! What the data plane adds to a streamed answer: latency and CPU, against the same server called directly.
 //!
 //! Server, proxy and client each have a thread of their own; blocks of direct and proxied requests alternate, so that
-//! a drift of the machine falls on both. Bars: p50 added ≤ 60 µs to the first token.
+//! a drift of the machine falls on both. A third way goes through a relay that only copies bytes between two sockets:
+//! what any hop costs on this machine. Bar: p50 of the first token ≤ 60 µs over the relay.
 #![allow(clippy::unwrap_used, reason = "a measurement that stops where it cannot go on")]
 
 use std::convert::Infallible;
@@ -22,7 +23,8 @@ use perf_agent::domain::{Arm, ArmWeight, Backend, TrafficTable};
 use perf_agent::proxy::{Proxy, ProxyOptions};
 use perf_agent::serving::{EmbeddedProxy, TrafficPlane as _};
 
-const TOKENS: usize = 20;
+/// Tokens of an answer: each is one write of the server.
+const TOKENS: [usize; 2] = [1, 20];
 const BLOCK: usize = 250;
 const BLOCKS: usize = 20;
 /// Clock ticks per second of `/proc/self/stat` on Linux.
@@ -44,7 +46,8 @@ fn main() {
         serving.await.unwrap();
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(compare(server, proxy));
+    let relay = on_a_thread(move |ready| relay(server, ready));
+    runtime.block_on(compare([("direct", server), ("relay", relay), ("proxy", proxy)]));
 }
 
 /// Runs a server on a thread with a runtime of its own; returns where it listens.
@@ -81,14 +84,31 @@ async fn serve(ready: std::sync::mpsc::Sender<SocketAddr>) {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
         let service = service_fn(|request: Request<Incoming>| async move {
+            // The path begins with the number of tokens that is wanted.
+            let wanted = request.uri().path().split('/').nth(1).unwrap().parse().unwrap();
             request.into_body().collect().await.unwrap();
             let answer = Response::builder().header("content-type", "text/event-stream");
-            Ok::<_, Infallible>(answer.body(Tokens { left: TOKENS, pause: false }).unwrap())
+            Ok::<_, Infallible>(answer.body(Tokens { left: wanted, pause: false }).unwrap())
         });
         tokio::spawn(
             hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service),
         );
+    }
+}
+
+/// Copies bytes between two sockets and understands nothing.
+async fn relay(server: SocketAddr, ready: std::sync::mpsc::Sender<SocketAddr>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    ready.send(listener.local_addr().unwrap()).unwrap();
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        client.set_nodelay(true).unwrap();
+        tokio::spawn(async move {
+            let mut server = tokio::net::TcpStream::connect(server).await.unwrap();
+            server.set_nodelay(true).unwrap();
+            tokio::io::copy_bidirectional(&mut client, &mut server).await
+        });
     }
 }
 
@@ -125,12 +145,17 @@ impl Body for Tokens {
 type BenchClient = Client<HttpConnector, Full<Bytes>>;
 
 /// Time to the first token and to the last byte.
-async fn ask(client: &BenchClient, to: SocketAddr, session: usize) -> (Duration, Duration) {
+async fn ask(
+    client: &BenchClient,
+    to: SocketAddr,
+    tokens: usize,
+    session: usize,
+) -> (Duration, Duration) {
     let question = "word ".repeat(400);
     let body = serde_json::json!({
         "model": "m", "stream": true, "messages": [{"role": "user", "content": question}]
     });
-    let request = Request::post(format!("http://{to}/v1/chat/completions"))
+    let request = Request::post(format!("http://{to}/{tokens}/v1/chat/completions"))
         .header("content-type", "application/json")
         .header("x-session-id", session.to_string())
         .body(Full::new(Bytes::from(body.to_string())))
@@ -172,38 +197,43 @@ impl Series {
     }
 }
 
-async fn compare(server: SocketAddr, proxy: SocketAddr) {
+async fn compare(ways: [(&str, SocketAddr); 3]) {
     let client: BenchClient = {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Client::builder(TokioExecutor::new()).build(connector)
     };
-    for session in 0..BLOCK {
-        ask(&client, server, session).await;
-        ask(&client, proxy, session).await;
-    }
-    let mut series = [Series::default(), Series::default()];
-    for block in 0..2 * BLOCKS {
-        let (to, series) = ([server, proxy][block % 2], &mut series[block % 2]);
-        let cpu_before = cpu_s();
-        for session in 0..BLOCK {
-            let (first, total) = ask(&client, to, block * BLOCK + session).await;
-            series.first_us.push(first.as_secs_f64() * 1e6);
-            series.total_us.push(total.as_secs_f64() * 1e6);
+    for tokens in TOKENS {
+        let mut series: [Series; 3] = Default::default();
+        for block in 0..=BLOCKS {
+            for ((_, to), series) in ways.iter().zip(&mut series) {
+                let cpu_before = cpu_s();
+                for session in 0..BLOCK {
+                    let times = ask(&client, *to, tokens, block * BLOCK + session).await;
+                    // The first block only warms up.
+                    if block > 0 {
+                        series.first_us.push(times.0.as_secs_f64() * 1e6);
+                        series.total_us.push(times.1.as_secs_f64() * 1e6);
+                    }
+                }
+                series.cpu_s += if block > 0 { cpu_s() - cpu_before } else { 0.0 };
+            }
         }
-        series.cpu_s += cpu_s() - cpu_before;
+        println!("answers of {tokens} tokens");
+        ways.iter().zip(&series).for_each(|((name, _), series)| series.print(name));
+        let [direct, relayed, proxied] = &series;
+        print_added("a hop on this machine", direct, relayed);
+        print_added("the proxy over a hop", relayed, proxied);
     }
-    let [direct, proxied] = &series;
-    direct.print("direct");
-    proxied.print("proxied");
-    let added = |of: fn(&Series) -> &Vec<f64>| {
-        Series::quantile(of(proxied), 0.5) - Series::quantile(of(direct), 0.5)
-    };
+}
+
+fn print_added(what: &str, without: &Series, with: &Series) {
+    let p50 = |values: &[f64]| Series::quantile(values, 0.5);
     println!(
-        "   added: first token p50 {:.0} µs, whole answer of {TOKENS} tokens p50 {:.0} µs, CPU {:.0} µs per request",
-        added(|s| &s.first_us),
-        added(|s| &s.total_us),
-        (proxied.cpu_s - direct.cpu_s) * 1e6 / (BLOCK * BLOCKS) as f64,
+        "  {what}: first token p50 +{:.0} µs, whole answer p50 +{:.0} µs, CPU +{:.0} µs per request",
+        p50(&with.first_us) - p50(&without.first_us),
+        p50(&with.total_us) - p50(&without.total_us),
+        (with.cpu_s - without.cpu_s) * 1e6 / with.first_us.len() as f64,
     );
 }
 
