@@ -4,7 +4,7 @@ mod agent_killed;
 mod assignment;
 mod control;
 mod failures;
-mod fake_server;
+pub mod fake_server;
 mod harness;
 mod lease;
 mod passthrough;
