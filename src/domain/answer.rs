@@ -253,6 +253,14 @@ impl<'de> Deserialize<'de> for Present {
                 }
                 Ok(Present(any))
             }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Present, A::Error> {
+                // No server sends one today; an unknown form must not hide the rest of the event.
+                while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+                Ok(Present(true))
+            }
         }
         from.deserialize_any(Visitor)
     }
