@@ -1,1 +1,4 @@
 //! Behaviour of `tuning` through its public door.
+
+mod fixtures;
+mod judging;
