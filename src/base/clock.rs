@@ -46,6 +46,11 @@ pub trait Clock: Send + Sync {
     /// Returns once `now() >= at`; at once when `at` is past.
     async fn sleep_until(&self, at: Millis);
 
+    /// Whether time moves only when somebody sleeps on this clock: no real timer may be raced against it then.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Returns after `ms` [ms].
     async fn sleep_ms(&self, ms: u64) {
         self.sleep_until(self.now().plus(ms)).await;

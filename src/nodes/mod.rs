@@ -1,1 +1,13 @@
-//! One file per node kind.
+//! One file per node kind. A node touches the world only through a tool.
+
+mod agent;
+mod approval;
+mod call;
+mod error;
+mod factory;
+mod foreach;
+mod set;
+mod tool;
+mod wait;
+
+pub use factory::{Factory, Parts};

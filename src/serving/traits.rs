@@ -191,6 +191,10 @@ pub trait Observe: Send + Sync {
     /// The last `window_s` [s] of the stable version, client figures included where a data plane is there.
     /// Waits for the window to fill when it must.
     async fn observe(&self, window_s: f64) -> Result<Observation, Error>;
+
+    /// The last `window_s` [s] cut in adjacent windows of `step_s` [s], oldest first; only windows that
+    /// the kept pages cover, so the list may be short or empty. Client figures are left out.
+    async fn series(&self, window_s: f64, step_s: f64) -> Result<Vec<Observation>, Error>;
 }
 
 /// Reads GPUs.

@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod cli;
 mod graph;
+mod layers;
 mod llm;
 mod loadgen;
 mod proxy;

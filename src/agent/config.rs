@@ -1,0 +1,183 @@
+//! The config file: which deployments there are and how they are run, in YAML.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::domain::{EngineKind, Limits, ServingConfig};
+use crate::serving::simulated::WorldSpec;
+use crate::tools::{RolloutSettings, TrialSettings};
+
+/// A config file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// What is served. Empty: the default simulated fleet.
+    pub deployments: Vec<DeploymentConfig>,
+    /// Pace of rollouts.
+    pub rollout: RolloutSettings,
+    /// Length of trials.
+    pub trial: TrialSettings,
+}
+
+/// One deployment: the launcher says how its servers come to be.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "launcher", rename_all = "snake_case")]
+pub enum DeploymentConfig {
+    /// A fleet simulated in this process, in virtual time.
+    Simulated {
+        /// The world; left out: the default fleet.
+        #[serde(default)]
+        world: Box<WorldSpec>,
+    },
+    /// Servers that the agent starts on this host, behind its own proxy.
+    Process(Box<ProcessDeployment>),
+    /// A server that someone else starts: observe and advise only.
+    External(Box<ExternalDeployment>),
+}
+
+/// A deployment on this host.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessDeployment {
+    /// Unique name.
+    pub name: String,
+    /// Engine.
+    pub engine: EngineKind,
+    /// Program to start: `vllm`, or a path.
+    pub program: String,
+    /// Arguments before the config's flags: `[serve, /models/smol]`.
+    pub args: Vec<String>,
+    /// Environment of the servers.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Name under which the model is served.
+    pub served_model: String,
+    /// The model's shape: a name from the catalogue; left out: no simulation, rules only.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The device: a name from the catalogue.
+    #[serde(default)]
+    pub gpu: Option<String>,
+    /// GPUs of this deployment.
+    #[serde(default = "one")]
+    pub gpus: u32,
+    /// The config to start with.
+    pub config: ServingConfig,
+    /// Standing limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where the proxy listens for users.
+    #[serde(default = "proxy_listen")]
+    pub listen: String,
+    /// Folder for state, logs and the proxy's socket.
+    pub state_dir: PathBuf,
+    /// Ports for servers: first and last.
+    #[serde(default = "ports")]
+    pub ports: (u16, u16),
+    /// Longest start [s].
+    #[serde(default = "start_timeout_s")]
+    pub start_timeout_s: u64,
+}
+
+/// A deployment that someone else runs.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalDeployment {
+    /// Unique name.
+    pub name: String,
+    /// Engine.
+    pub engine: EngineKind,
+    /// Base URLs of its replicas: `http://127.0.0.1:8000`.
+    pub endpoints: Vec<String>,
+    /// Name under which the model is served.
+    pub served_model: String,
+    /// The model's shape: a name from the catalogue.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The device: a name from the catalogue.
+    #[serde(default)]
+    pub gpu: Option<String>,
+    /// GPUs of this deployment.
+    #[serde(default = "one")]
+    pub gpus: u32,
+    /// The config it runs, as far as its pages do not say.
+    #[serde(default)]
+    pub config: ServingConfig,
+    /// Standing limits.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn proxy_listen() -> String {
+    "127.0.0.1:8001".to_owned()
+}
+
+fn ports() -> (u16, u16) {
+    (8100, 8199)
+}
+
+fn start_timeout_s() -> u64 {
+    600
+}
+
+impl ConfigFile {
+    /// Reads and checks a config file.
+    ///
+    /// Errors: [`Error::Config`] with line and column, or with what cannot be together.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::Config { file: file.clone(), detail: error.to_string() })?;
+        Self::parse(&file, &text)
+    }
+
+    /// Reads and checks the text of a config file.
+    ///
+    /// Errors: [`Error::Config`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
+        let bad = |detail: String| Error::Config { file: file.to_owned(), detail };
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
+        config.check().map_err(bad)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let simulated =
+            self.deployments.iter().filter(|d| matches!(d, DeploymentConfig::Simulated { .. })).count();
+        if simulated > 1 || (simulated == 1 && self.deployments.len() > 1) {
+            return Err("a simulated fleet owns the clock: it must be the only deployment".to_owned());
+        }
+        let steps = &self.rollout.steps_percent;
+        let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
+        if steps.last() != Some(&100.0) || !rising || steps.iter().any(|s| !(*s > 0.0)) {
+            return Err("rollout.steps_percent must rise from above 0 to exactly 100".to_owned());
+        }
+        if !(self.trial.load_ratio > 0.0 && self.trial.load_ratio <= 1.0) {
+            return Err("trial.load_ratio must lie in (0, 1]".to_owned());
+        }
+        let mut names: Vec<&str> = self.deployments.iter().filter_map(DeploymentConfig::name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("two deployments are called `{}`", pair[0])),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DeploymentConfig {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Simulated { .. } => None,
+            Self::Process(process) => Some(&process.name),
+            Self::External(external) => Some(&external.name),
+        }
+    }
+}

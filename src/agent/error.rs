@@ -1,0 +1,125 @@
+//! What can go wrong when an agent is put together or asked.
+
+use crate::base::{Coded, Problem};
+use crate::graph::Finding;
+use crate::{proxy, runtime, serving, store, tools};
+
+/// Errors of the agent's door.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The config file cannot be obeyed.
+    #[error("{file}: {detail}")]
+    Config {
+        /// File.
+        file: String,
+        /// What is wrong, with its place where known.
+        detail: String,
+    },
+    /// A graph file is refused; every finding at once.
+    #[error("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Graph {
+        /// The findings.
+        findings: Vec<Finding>,
+        /// The findings with the lines they are about.
+        rendered: String,
+    },
+    /// No such graph.
+    #[error("there is no graph `{name}`; there are: {known}")]
+    UnknownGraph {
+        /// Asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// No such thread.
+    #[error("there is no thread `{0}` in this store")]
+    UnknownThread(String),
+    /// A file or folder could not be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// `--model groq` without a key.
+    #[error("a real model was asked for and GROQ_API_KEY is not set")]
+    NoKey,
+    /// The catalogue has no such model or GPU.
+    #[error("the catalogue has no {kind} `{name}`; it has: {known}")]
+    NotInCatalogue {
+        /// `model` or `gpu`.
+        kind: &'static str,
+        /// Asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The run ended in an error.
+    #[error("{0}")]
+    Run(Problem),
+    /// The runtime refused.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A tool or its manifest.
+    #[error(transparent)]
+    Tools(#[from] tools::Error),
+    /// A server, the data plane or the simulated world.
+    #[error(transparent)]
+    Serving(#[from] serving::Error),
+    /// The proxy process.
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
+}
+
+impl Coded for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "agent.config",
+            Self::Graph { .. } => "agent.graph_refused",
+            Self::UnknownGraph { .. } => "agent.unknown_graph",
+            Self::UnknownThread(_) => "agent.unknown_thread",
+            Self::Io { .. } => "agent.io",
+            Self::NoKey => "agent.no_key",
+            Self::NotInCatalogue { .. } => "agent.not_in_catalogue",
+            Self::Run(_) => "agent.run_failed",
+            Self::Runtime(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Tools(error) => error.code(),
+            Self::Serving(error) => error.code(),
+            Self::Proxy(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Config { .. } => "see docs/config.md for every key".to_owned(),
+            Self::Graph { .. } => "correct the file; `perf-agent graph check` shows this again".to_owned(),
+            Self::UnknownThread(_) => {
+                "`perf-agent threads list` shows them; --store names another store".to_owned()
+            }
+            Self::NoKey => "set GROQ_API_KEY, or run with `--model expert`".to_owned(),
+            Self::NotInCatalogue { .. } => {
+                "leave it out (rules only, no simulation), or use a listed name".to_owned()
+            }
+            Self::Run(problem) => problem.hint.clone(),
+            Self::Runtime(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Tools(error) => error.hint(),
+            Self::Serving(error) => error.hint(),
+            Self::Proxy(error) => error.hint(),
+            _ => String::new(),
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Run(problem) => problem.clone(),
+            _ => Problem { code: self.code().to_owned(), message: self.to_string(), hint: self.hint() },
+        }
+    }
+}

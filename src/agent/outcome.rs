@@ -1,0 +1,158 @@
+//! What an optimization came to, as one object: the contract of `optimize --format json`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::{Problem, RunId, ThreadId};
+use crate::domain::{
+    Change, Diagnosis, Knob, Objective, Observation, Outcome, Report, RequestStats, RolloutState,
+    RolloutStatus, StepRecord, Trial,
+};
+use crate::runtime::ThreadState;
+
+/// The result of a run of an optimizing graph. What did not happen is `null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OptimizeResult {
+    /// The run.
+    pub run_id: Option<RunId>,
+    /// Its thread.
+    pub thread_id: ThreadId,
+    /// How it ended.
+    pub status: Outcome,
+    /// The model that decided, and why that one.
+    pub model: String,
+    /// Seed.
+    pub seed: u64,
+    /// The goal as it was understood.
+    pub objective: Option<Objective>,
+    /// The bottleneck with its evidence.
+    pub diagnosis: Option<Diagnosis>,
+    /// What users got before.
+    pub baseline: Option<RequestStats>,
+    /// What users get now.
+    pub after: Option<RequestStats>,
+    /// What was changed: empty when nothing was.
+    pub change: BTreeMap<Knob, Change>,
+    /// The rollout, if there was one.
+    pub rollout: Option<RolloutResult>,
+    /// Every config that was tried.
+    pub trials: Vec<Trial>,
+    /// The report's words.
+    pub report: Option<Report>,
+    /// The open question, when it is interrupted.
+    pub question: Option<String>,
+    /// What went wrong, when it failed.
+    pub error: Option<Problem>,
+    /// How long it took [s].
+    pub wall_s: f64,
+    /// How long it took on the deployment's clock [s].
+    pub virtual_s: f64,
+}
+
+/// A rollout in a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutResult {
+    /// The rollout.
+    pub id: String,
+    /// Where it ended: `done`, `rolled_back`, `needs_human` …
+    pub status: String,
+    /// Why, where it was not `done`.
+    pub reason: Option<String>,
+    /// Every step.
+    pub steps: Vec<StepRecord>,
+    /// Requests that failed while weights moved.
+    pub requests_failed: u64,
+    /// Streams cut while weights moved.
+    pub streams_cut: u64,
+}
+
+/// How a run was started: kept beside the thread, so that `resume` needs no flags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// Graph.
+    pub graph: String,
+    /// Seed.
+    pub seed: u64,
+    /// The model, and why that one.
+    pub model: String,
+    /// `auto`, `expert` or `groq`, as it was asked for.
+    pub choice: super::ModelChoice,
+    /// Text of the config file; `None`: the default fleet.
+    pub config: Option<String>,
+    /// Start on the deployment's clock [ms].
+    pub started_ms: u64,
+    /// Wall time spent so far, over all processes [s].
+    pub wall_s: f64,
+}
+
+impl OptimizeResult {
+    /// Reads the result from a thread's state.
+    pub fn of(thread: &ThreadId, state: &ThreadState, started: &Started, now_ms: u64) -> Self {
+        let values = &state.values;
+        let rollout: Option<RolloutStatus> = typed(values, "rollout");
+        let seen = |name| typed::<Observation>(values, name).and_then(|o| o.client);
+        let done = matches!(&rollout, Some(r) if r.state == RolloutState::Done);
+        let change = match &rollout {
+            Some(rollout) if done => rollout.proposal.change.clone(),
+            _ => BTreeMap::new(),
+        };
+        Self {
+            run_id: state.run.clone(),
+            thread_id: thread.clone(),
+            status: outcome(state, rollout.as_ref()),
+            model: started.model.clone(),
+            seed: started.seed,
+            objective: typed(values, "objective"),
+            diagnosis: typed(values, "diagnosis"),
+            baseline: seen("observation"),
+            after: seen("after"),
+            change,
+            rollout: rollout.map(RolloutResult::of),
+            trials: typed(values, "trials").unwrap_or_default(),
+            report: typed(values, "report"),
+            question: state.interrupts.first().map(|open| open.question.text.clone()),
+            error: state.error.clone(),
+            wall_s: started.wall_s,
+            virtual_s: now_ms.saturating_sub(started.started_ms) as f64 / 1000.0,
+        }
+    }
+}
+
+fn outcome(state: &ThreadState, rollout: Option<&RolloutStatus>) -> Outcome {
+    if state.error.is_some() {
+        return Outcome::Failed;
+    }
+    if !state.interrupts.is_empty() || !state.is_done() {
+        return Outcome::Interrupted;
+    }
+    match rollout.map(|r| &r.state) {
+        None => Outcome::NoChange,
+        Some(RolloutState::Done) => Outcome::Improved,
+        Some(RolloutState::RolledBack { .. } | RolloutState::RollingBack { .. }) => {
+            Outcome::RolledBack
+        }
+        Some(_) => Outcome::Interrupted,
+    }
+}
+
+impl RolloutResult {
+    fn of(rollout: RolloutStatus) -> Self {
+        let named = serde_json::to_value(&rollout.state).unwrap_or(Value::Null);
+        let text = |key: &str| named.get(key).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            id: rollout.id.to_string(),
+            status: text("name").unwrap_or_default(),
+            reason: text("reason"),
+            steps: rollout.steps,
+            requests_failed: rollout.requests_failed,
+            streams_cut: rollout.streams_cut,
+        }
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(values: &BTreeMap<String, Value>, name: &str) -> Option<T> {
+    serde_json::from_value(values.get(name)?.clone()).ok()
+}

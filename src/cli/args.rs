@@ -1,0 +1,286 @@
+//! What was typed: every value optional, nothing resolved.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Makes LLM servers faster without ever hurting a user.
+#[derive(Debug, Parser)]
+#[command(name = "perf-agent", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Where runs are kept: `sqlite:PATH` or `memory:` [default: sqlite:perf-agent.db]
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// Deployments, rollout and trial pace, in YAML [default: a simulated fleet]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of graphs [default: ./graphs if there, else the built-in ones]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub graphs: Option<PathBuf>,
+    /// Folder of prompts [default: ./prompts if there, else the built-in ones]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub prompts: Option<PathBuf>,
+    /// Folder of tool manifests [default: ./tools if there, else the built-in ones]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub tools: Option<PathBuf>,
+    /// Who decides: `auto` takes Groq when GROQ_API_KEY is set, else the built-in expert [default: auto]
+    #[arg(long, global = true, value_enum)]
+    pub model: Option<Model>,
+    /// Seed of every random choice and of the simulated fleet [default: 1]
+    #[arg(long, global = true)]
+    pub seed: Option<u64>,
+    /// How to print [default: text]
+    #[arg(long, global = true, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Model {
+    /// Groq when there is a key, else the expert.
+    Auto,
+    /// The built-in expert.
+    Expert,
+    /// Groq, or any OpenAI-compatible server at LLM_BASE_URL.
+    Groq,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tune a deployment for a goal in plain words and roll the change out safely
+    Optimize(Optimize),
+    /// Run a graph
+    Run(Run),
+    /// Answer a waiting run, or go on with one that was cut off
+    Resume(Resume),
+    /// Look at runs
+    Threads {
+        /// What to look at.
+        #[command(subcommand)]
+        command: Threads,
+    },
+    /// Check and draw graph files
+    Graph {
+        /// What to do.
+        #[command(subcommand)]
+        command: Graph,
+    },
+    /// List and call tools
+    Tools {
+        /// What to do.
+        #[command(subcommand)]
+        command: Tools,
+    },
+    /// Serve the HTTP API
+    Serve(Serve),
+    /// Start the declared servers and the proxy, and leave them running
+    Up,
+    /// Drain and stop the servers and the proxy that this agent started
+    Down,
+    /// The data plane: a weighted, sticky, streaming reverse proxy
+    Proxy(Proxy),
+    /// A simulated engine as a real OpenAI-compatible server
+    Simulate(Simulate),
+    /// Put open-loop chat load on an OpenAI-compatible server and print what its clients saw
+    Load(Load),
+    /// Say what is there: key, model, GPUs, engines, store
+    Doctor,
+}
+
+/// `optimize`.
+#[derive(Debug, Args)]
+pub struct Optimize {
+    /// For example: "p95 TTFT under 300 ms, no less throughput"
+    pub goal: String,
+    /// Deployment; needed when there is more than one
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Approve the rollout beforehand
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Name of a graph
+    pub graph: String,
+    /// Its input, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub input: String,
+    /// Approve production effects beforehand
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The thread
+    pub thread: String,
+    /// The answer, JSON; left out: go on with a run that was cut off
+    #[arg(long, value_name = "JSON")]
+    pub answer: Option<String>,
+}
+
+/// `threads`.
+#[derive(Debug, Subcommand)]
+pub enum Threads {
+    /// The newest runs
+    List {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// One run: its report, or its open question
+    Show {
+        /// The thread
+        thread: String,
+    },
+    /// Every superstep of a run
+    History {
+        /// The thread
+        thread: String,
+    },
+}
+
+/// `graph`.
+#[derive(Debug, Subcommand)]
+pub enum Graph {
+    /// Check files, every finding at once
+    Check {
+        /// Graph files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Draw a graph
+    Show {
+        /// A graph file, or the name of a graph
+        graph: String,
+        /// How
+        #[arg(long, value_enum, default_value_t = Drawing::Ascii)]
+        drawing: Drawing,
+    },
+    /// Print the JSON Schema of graph files, for editors
+    Schema,
+}
+
+/// How to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// Lines of text.
+    Ascii,
+    /// Mermaid.
+    Mermaid,
+}
+
+/// `tools`.
+#[derive(Debug, Subcommand)]
+pub enum Tools {
+    /// Every tool, what it may change, what it needs
+    List,
+    /// Print the JSON Schemas of a tool
+    Schema {
+        /// The tool
+        tool: String,
+    },
+    /// Call a tool
+    Call {
+        /// The tool
+        tool: String,
+        /// Its arguments, a JSON object
+        #[arg(default_value = "{}")]
+        args: String,
+        /// Consent to an effect on users
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where to listen
+    #[arg(long, default_value_t = 8002)]
+    pub port: u16,
+}
+
+/// `proxy`.
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// Where users' requests arrive
+    #[arg(long, default_value = "127.0.0.1:8001")]
+    pub listen: std::net::SocketAddr,
+    /// Unix socket of the control interface
+    #[arg(long)]
+    pub control: PathBuf,
+    /// File that keeps the table over restarts
+    #[arg(long)]
+    pub state: PathBuf,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Where to listen
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Simulated seconds per second
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+}
+
+/// `load`.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Base URL: `http://127.0.0.1:8001`
+    pub url: String,
+    /// Name of the served model
+    #[arg(long)]
+    pub served_model: String,
+    /// Requests per second
+    #[arg(long)]
+    pub rate: f64,
+    /// Measured time [s]
+    #[arg(long, default_value_t = 60.0)]
+    pub duration_s: f64,
+    /// Left out at the start [s]
+    #[arg(long, default_value_t = 5.0)]
+    pub warmup_s: f64,
+    /// Mean prompt [tokens]
+    #[arg(long, default_value_t = 350.0)]
+    pub input_tokens: f64,
+    /// Mean answer [tokens]
+    #[arg(long, default_value_t = 64.0)]
+    pub output_tokens: f64,
+    /// TTFT that counts as good [ms]
+    #[arg(long, default_value_t = 1000.0)]
+    pub slo_ttft_ms: f64,
+    /// TPOT that counts as good [ms]
+    #[arg(long, default_value_t = 100.0)]
+    pub slo_tpot_ms: f64,
+    /// Allow a server that is not on this machine
+    #[arg(long)]
+    pub allow_remote: bool,
+}

@@ -1,0 +1,45 @@
+//! `approval`: stops the run with a typed question; a granting answer lets production effects through.
+
+use async_trait::async_trait;
+
+use super::error;
+use super::factory::scope;
+use crate::graph::{ApprovalSpec, render_text};
+use crate::runtime::{Grant, Node, NodeError, Outcome, Question, StateView, TaskContext, Usage};
+
+/// Reads what its question names; writes the answer to `writes`.
+pub(super) struct ApprovalNode {
+    pub(super) spec: ApprovalSpec,
+    pub(super) writes: Option<String>,
+}
+
+#[async_trait]
+impl Node for ApprovalNode {
+    async fn run(&self, view: &StateView, cx: &TaskContext) -> Result<Outcome, NodeError> {
+        let Some(answer) = &view.answer else {
+            return Ok(Outcome::Ask(self.question(view, cx)?));
+        };
+        let grant = self.spec.grants.contains(&answer.value).then(|| Grant {
+            node: cx.node.clone(),
+            by: answer.by.clone(),
+            answer: answer.value.clone(),
+        });
+        let writes =
+            self.writes.iter().map(|channel| (channel.clone(), answer.value.clone())).collect();
+        Ok(Outcome::Update { writes, grant, usage: Usage::default() })
+    }
+}
+
+impl ApprovalNode {
+    fn question(&self, view: &StateView, cx: &TaskContext) -> Result<Question, NodeError> {
+        let text = render_text(&self.spec.ask_text, &scope(view))
+            .map_err(|message| error::template(&self.spec.ask, message))?;
+        let now = cx.clock.now();
+        Ok(Question {
+            text,
+            answer_schema: self.spec.answer.clone(),
+            expires_at: self.spec.expires_ms.map(|ms| now.plus(ms).0),
+            on_expiry: self.spec.on_expiry.clone(),
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! Errors of tools, models and templates as the runtime's node errors.
+
+use crate::base::{Coded, Problem};
+use crate::runtime::{ErrorClass, NodeError};
+use crate::{llm, tools};
+
+/// A tool's error, its class kept.
+pub(super) fn from_tool(error: &tools::Error) -> NodeError {
+    let class = match error.class() {
+        tools::Class::Timeout => ErrorClass::Timeout,
+        tools::Class::Unavailable => ErrorClass::Unavailable,
+        tools::Class::Invalid => ErrorClass::Invalid,
+        tools::Class::Denied => ErrorClass::Denied,
+        tools::Class::InDoubt => ErrorClass::InDoubt,
+        tools::Class::Fatal => ErrorClass::Fatal,
+    };
+    NodeError { class, problem: error.problem(), retry_after_ms: None }
+}
+
+/// A model's error.
+pub(super) fn from_model(error: &llm::Error) -> NodeError {
+    let (class, retry_after_ms) = match error {
+        llm::Error::RateLimited { retry_after_ms, .. } => (ErrorClass::RateLimited, *retry_after_ms),
+        llm::Error::Unavailable { .. } => (ErrorClass::Unavailable, None),
+        llm::Error::Timeout { .. } => (ErrorClass::Timeout, None),
+        llm::Error::Unauthorized { .. } => (ErrorClass::Denied, None),
+        _ => (ErrorClass::Fatal, None),
+    };
+    NodeError { class, problem: error.problem(), retry_after_ms }
+}
+
+/// A template or an input that cannot be used.
+pub(super) fn invalid(code: &str, message: String, hint: &str) -> NodeError {
+    let problem = Problem { code: code.to_owned(), message, hint: hint.to_owned() };
+    NodeError { class: ErrorClass::Invalid, problem, retry_after_ms: None }
+}
+
+/// A template that did not render.
+pub(super) fn template(what: &str, message: String) -> NodeError {
+    let text = format!("{what}: {message}");
+    invalid("nodes.template", text, "correct the expression in the graph file or the prompt")
+}

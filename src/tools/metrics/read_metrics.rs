@@ -1,0 +1,40 @@
+//! `read_metrics`: one look at a deployment.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::Observation;
+use crate::tools::{Effect, Error, Tool, ToolContext};
+
+/// Reads latency, throughput, queues and KV-cache utilization of one deployment.
+pub(in crate::tools) struct ReadMetrics;
+
+/// Which deployment, how far back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct Args {
+    /// Name of the deployment.
+    deployment: String,
+    /// How far back to look [s], 10 to 3600.
+    #[schemars(range(min = 10, max = 3600))]
+    #[serde(default = "default_window_s")]
+    window_s: u32,
+}
+
+fn default_window_s() -> u32 {
+    60
+}
+
+#[async_trait]
+impl Tool for ReadMetrics {
+    const NAME: &'static str = "read_metrics";
+    const EFFECT: Effect = Effect::Read;
+    type Args = Args;
+    type Output = Observation;
+
+    async fn call(&self, args: Args, cx: &ToolContext) -> Result<Observation, Error> {
+        let target = cx.target(&args.deployment)?;
+        Ok(target.observe.observe(f64::from(args.window_s)).await?)
+    }
+}

@@ -1,0 +1,133 @@
+//! What a tool is: types in, types out; the schemas are derived, never typed twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Effect, Error};
+use crate::base::{Clock, Documents, EffectKey};
+use crate::serving::Target;
+
+/// One typed tool. `Args` and `Output` give its schemas.
+#[async_trait]
+pub trait Tool: Send + Sync + 'static {
+    /// Flat snake_case, verb and noun.
+    const NAME: &'static str;
+    /// The most it can do. A manifest may not declare less.
+    const EFFECT: Effect;
+    /// Arguments; validated against their schema before [`Tool::call`].
+    type Args: DeserializeOwned + JsonSchema + Send;
+    /// Result.
+    type Output: Serialize + JsonSchema;
+
+    /// Does it. `cx.key` is stable over restarts: whatever is started is started under it.
+    async fn call(&self, args: Self::Args, cx: &ToolContext) -> Result<Self::Output, Error>;
+}
+
+/// What every tool may use.
+#[derive(Clone)]
+pub struct Services {
+    /// Deployments by name.
+    pub targets: BTreeMap<String, Target>,
+    /// Records that outlive a run.
+    pub documents: Arc<dyn Documents>,
+    /// The clock, which a simulated world may own.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// How rollouts go here.
+    pub rollout: RolloutSettings,
+    /// How trials go here.
+    pub trial: TrialSettings,
+}
+
+/// Pace of rollouts, from the config file.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutSettings {
+    /// Canary shares in order; the last is 100.
+    pub steps_percent: Vec<f64>,
+    /// Shortest time at one share [s].
+    pub bake_time_s: f64,
+    /// Longest time at one share [s].
+    pub step_time_max_s: f64,
+    /// Canary sessions a share needs before a pass counts.
+    pub sessions_min: u64,
+    /// The old version stays warm this long at the end [s].
+    pub soak_s: f64,
+    /// Longest wait for a drained version's requests [s].
+    pub drain_max_s: f64,
+    /// The data plane reverts to stable when the agent is silent this long [s].
+    pub lease_s: f64,
+}
+
+impl Default for RolloutSettings {
+    fn default() -> Self {
+        Self {
+            steps_percent: vec![5.0, 25.0, 50.0, 100.0],
+            bake_time_s: 120.0,
+            step_time_max_s: 1800.0,
+            sessions_min: 50,
+            soak_s: 300.0,
+            drain_max_s: 600.0,
+            lease_s: 120.0,
+        }
+    }
+}
+
+/// Length and size of trials, from the config file.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrialSettings {
+    /// Left out at the start [s].
+    pub warmup_s: f64,
+    /// Measured [s].
+    pub duration_s: f64,
+    /// Offered load as a share of what one replica sees today, 0–1. Under 1 where trial and stable share hardware.
+    pub load_ratio: f64,
+}
+
+impl Default for TrialSettings {
+    fn default() -> Self {
+        Self { warmup_s: 30.0, duration_s: 240.0, load_ratio: 1.0 }
+    }
+}
+
+/// What one call may use.
+pub struct ToolContext {
+    /// Shared services.
+    pub services: Arc<Services>,
+    /// Idempotency key of this call.
+    pub key: EffectKey,
+    /// The run this call belongs to.
+    pub run: String,
+    /// Who consented to production effects, newest last.
+    pub consents: Vec<super::Consent>,
+    /// The model that drives the run, for records.
+    pub model: String,
+    /// Progress, shown live and journaled: any JSON object.
+    pub emit: Arc<dyn Fn(Value) + Send + Sync>,
+}
+
+impl ToolContext {
+    /// The deployment of that name.
+    ///
+    /// Errors: [`Error::UnknownDeployment`], with the names there are.
+    pub fn target(&self, name: &str) -> Result<&Target, Error> {
+        let targets = &self.services.targets;
+        targets.get(name).ok_or_else(|| Error::UnknownDeployment {
+            name: name.to_owned(),
+            known: targets.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Shows progress: `done` of `total` of `label`.
+    pub fn progress(&self, label: &str, done: f64, total: f64) {
+        (self.emit)(serde_json::json!({"progress": {"label": label, "done": done, "total": total}}));
+    }
+}

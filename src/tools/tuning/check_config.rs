@@ -1,0 +1,45 @@
+//! `check_config`: would the engine accept it?
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ServingConfig;
+use crate::tools::{Effect, Error, Tool, ToolContext};
+use crate::tuning;
+
+/// Checks a config against the engine's rules and the device's memory before anything starts.
+pub(in crate::tools) struct CheckConfig;
+
+/// Which config for which deployment.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct Args {
+    /// Name of the deployment.
+    deployment: String,
+    /// The whole config.
+    config: ServingConfig,
+}
+
+/// The verdict.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::tools) struct Output {
+    /// Nothing speaks against it.
+    legal: bool,
+    /// What does.
+    violations: Vec<tuning::Violation>,
+}
+
+#[async_trait]
+impl Tool for CheckConfig {
+    const NAME: &'static str = "check_config";
+    const EFFECT: Effect = Effect::Read;
+    type Args = Args;
+    type Output = Output;
+
+    async fn call(&self, args: Args, cx: &ToolContext) -> Result<Output, Error> {
+        let target = cx.target(&args.deployment)?;
+        let violations = tuning::legality::check(&target.deployment, &args.config);
+        Ok(Output { legal: violations.is_empty(), violations })
+    }
+}

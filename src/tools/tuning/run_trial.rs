@@ -1,0 +1,178 @@
+//! `run_trial`: one config on a spare server under synthetic load, beside the running config under the same load.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::base::{EffectKey, TrialId, stable_hash};
+use crate::domain::{Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome};
+use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Target};
+use crate::tools::{Effect, Error, Tool, ToolContext};
+use crate::tuning;
+
+/// The load of a trial is what users sent in this window [s].
+pub(super) const PROFILE_WINDOW_S: f64 = 180.0;
+
+/// Starts a config away from users, measures it under today's load, and stops it.
+pub(in crate::tools) struct RunTrial;
+
+/// What to try, for which goal.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct Args {
+    /// What to try.
+    proposal: Proposal,
+    /// The goal that judges it.
+    objective: Objective,
+}
+
+#[async_trait]
+impl Tool for RunTrial {
+    const NAME: &'static str = "run_trial";
+    const EFFECT: Effect = Effect::Stage;
+    type Args = Args;
+    type Output = Trial;
+
+    async fn call(&self, args: Args, cx: &ToolContext) -> Result<Trial, Error> {
+        let bench = Bench::of(cx, &args.proposal.deployment).await?;
+        let violations = tuning::legality::check(&bench.target.deployment, &args.proposal.config);
+        if !violations.is_empty() {
+            let reasons = violations.into_iter().map(|v| v.message).collect();
+            return Ok(bench.failed(args.proposal, cx, reasons));
+        }
+        let baseline = bench.baseline(cx, &args.objective).await?;
+        cx.progress("candidate", 0.0, 1.0);
+        let measured = match bench.measure(&cx.key, &args.proposal.config, &args.objective).await {
+            Ok(measured) => measured,
+            Err(Error::Serving(serving::Error::StartFailed { reason, last_lines })) => {
+                let reasons = std::iter::once(reason).chain(last_lines).collect();
+                return Ok(bench.failed(args.proposal, cx, reasons));
+            }
+            Err(error) => return Err(error),
+        };
+        cx.progress("candidate", 1.0, 1.0);
+        let limits = &bench.target.deployment.limits;
+        let judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
+        Ok(Trial {
+            id: trial_id(&cx.key),
+            proposal: args.proposal,
+            outcome: judgement.outcome,
+            baseline: Some(baseline),
+            measured: Some(measured),
+            offered_rps: bench.load.profile.request_rate_rps,
+            reasons: judgement.reasons,
+            gain: judgement.gain,
+        })
+    }
+}
+
+fn trial_id(key: &EffectKey) -> TrialId {
+    TrialId(stable_hash(&["trial", key.as_str()]))
+}
+
+/// A spare place to measure configs of one deployment, and the load to measure them under.
+struct Bench {
+    target: Target,
+    launcher: std::sync::Arc<dyn Launcher>,
+    driver: std::sync::Arc<dyn LoadDriver>,
+    load: LoadSpec,
+}
+
+/// The load that a thread's trials share, kept so that a resumed run measures under the same.
+#[derive(Serialize, Deserialize)]
+struct Baseline {
+    load: LoadSpec,
+    stats: Option<RequestStats>,
+}
+
+impl Bench {
+    async fn of(cx: &ToolContext, deployment: &str) -> Result<Self, Error> {
+        let target = cx.target(deployment)?.clone();
+        let impossible = |why: &str| Error::NotPossible {
+            deployment: deployment.to_owned(),
+            what: "run a trial".to_owned(),
+            why: why.to_owned(),
+        };
+        let launcher =
+            target.launcher.clone().ok_or_else(|| impossible("it has no launcher, so no second server can be started"))?;
+        let driver = target.load.clone().ok_or_else(|| impossible("it has no load generator"))?;
+        let load = load_of(cx, &target).await?;
+        Ok(Self { target, launcher, driver, load })
+    }
+
+    /// The running config under the trial's load, on the same spare place: measured once per config and load.
+    async fn baseline(&self, cx: &ToolContext, objective: &Objective) -> Result<RequestStats, Error> {
+        let config = &self.target.deployment.config;
+        let load = serde_json::to_string(&self.load).unwrap_or_default();
+        let goal = serde_json::to_string(objective).unwrap_or_default();
+        let id = stable_hash(&["baseline", &config.fingerprint(), &load, &goal]);
+        if let Some(document) = cx.services.documents.get("baselines", &id).await? {
+            if let Ok(Baseline { stats: Some(stats), .. }) = serde_json::from_value(document.value) {
+                return Ok(stats);
+            }
+        }
+        cx.progress("baseline", 0.0, 1.0);
+        let stats = self.measure(&EffectKey(id.clone()), config, objective).await?;
+        let kept = json!({"load": self.load, "stats": stats});
+        cx.services.documents.put("baselines", &id, None, kept).await?;
+        cx.progress("baseline", 1.0, 1.0);
+        Ok(stats)
+    }
+
+    /// Starts, loads, stops. Started under `key`, so that doing it again after a crash starts nothing twice.
+    async fn measure(
+        &self,
+        key: &EffectKey,
+        config: &ServingConfig,
+        objective: &Objective,
+    ) -> Result<RequestStats, Error> {
+        let server = self.launcher.launch(key, config, Purpose::Trial).await?;
+        let records = self.driver.drive(&server.backend, &self.load).await;
+        // Whatever the load came to, the server goes: it holds hardware.
+        self.launcher.stop(&server.backend.id).await?;
+        let records: Vec<RequestRecord> = records?;
+        let all: Vec<&RequestRecord> = records.iter().collect();
+        Ok(RequestStats::of(&all, self.load.duration_s, Some(objective)))
+    }
+
+    fn failed(&self, proposal: Proposal, cx: &ToolContext, reasons: Vec<String>) -> Trial {
+        Trial {
+            id: trial_id(&cx.key),
+            proposal,
+            outcome: TrialOutcome::FailedToStart,
+            baseline: None,
+            measured: None,
+            offered_rps: self.load.profile.request_rate_rps,
+            reasons,
+            gain: None,
+        }
+    }
+}
+
+/// Today's load per replica, fixed for the run: its trials must be comparable.
+async fn load_of(cx: &ToolContext, target: &Target) -> Result<LoadSpec, Error> {
+    let deployment = &target.deployment;
+    let id = stable_hash(&["load", &cx.run, &deployment.name, &deployment.config.fingerprint()]);
+    if let Some(document) = cx.services.documents.get("trial_loads", &id).await? {
+        if let Ok(load) = serde_json::from_value(document.value) {
+            return Ok(load);
+        }
+    }
+    let seen = target.observe.observe(PROFILE_WINDOW_S).await?;
+    let mut profile = tuning::profile_of(&seen).ok_or_else(|| Error::NotPossible {
+        deployment: deployment.name.clone(),
+        what: "run a trial".to_owned(),
+        why: "its pages do not tell rate and lengths of its requests, so no load can be copied".to_owned(),
+    })?;
+    let settings = &cx.services.trial;
+    profile.request_rate_rps *= settings.load_ratio / f64::from(deployment.replicas.max(1));
+    let load = LoadSpec {
+        profile,
+        warmup_s: settings.warmup_s,
+        duration_s: settings.duration_s,
+        seed: cx.services.seed,
+    };
+    cx.services.documents.put("trial_loads", &id, None, json!(load)).await?;
+    Ok(load)
+}

@@ -1,0 +1,50 @@
+//! `search_configs`: thousands of configs in the simulator, a handful worth a trial.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::{Diagnosis, Objective};
+use crate::tools::{Effect, Error, Tool, ToolContext};
+use crate::tuning;
+
+/// Prunes, screens and shortlists configs for an objective under the load seen now.
+pub(in crate::tools) struct SearchConfigs;
+
+/// For which goal, given which diagnosis.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct Args {
+    /// The goal; it names the deployment.
+    objective: Objective,
+    /// The diagnosis to act on.
+    diagnosis: Diagnosis,
+    /// Also consider configs that may change answers: quantization, KV dtype.
+    #[serde(default)]
+    allow_quality_change: bool,
+}
+
+#[async_trait]
+impl Tool for SearchConfigs {
+    const NAME: &'static str = "search_configs";
+    const EFFECT: Effect = Effect::Read;
+    type Args = Args;
+    type Output = tuning::SearchResult;
+
+    async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
+        let target = cx.target(&args.objective.deployment)?;
+        let observation = target.observe.observe(super::run_trial::PROFILE_WINDOW_S).await?;
+        let request = tuning::SearchRequest {
+            deployment: target.deployment.clone(),
+            observation,
+            objective: args.objective,
+            diagnosis: args.diagnosis,
+            allow_quality_change: args.allow_quality_change,
+            seed: cx.services.seed,
+            budget: tuning::SearchBudget::default(),
+        };
+        // Minutes of pure arithmetic: off the async threads.
+        let found = tokio::task::spawn_blocking(move || tuning::search(&request)).await;
+        Ok(found.map_err(|error| Error::Interrupted(error.to_string()))??)
+    }
+}
