@@ -47,8 +47,6 @@ impl CapacityPlan {
 const PROBE_REQUESTS: usize = 1000;
 /// Halvings of the interval: 2⁻⁷ of it is under 1 %.
 const HALVINGS: u32 = 7;
-/// One seed for all plans, so that two of them compare.
-const SEED: u64 = 0;
 
 /// Finds by bisection in the simulator how much of the observed kind of load `config` carries.
 ///
@@ -59,9 +57,10 @@ pub fn plan_capacity(
     observation: &Observation,
     objective: &Objective,
     config: &ServingConfig,
+    seed: u64,
 ) -> Result<CapacityPlan, Error> {
     let targets = targets_of(objective, deployment);
-    let twin = Twin::of(deployment, observation, &targets, SEED)?;
+    let twin = Twin::of(deployment, observation, &targets, seed)?;
     let mut spec = match replica(deployment, config) {
         Some(spec) => spec?,
         None => twin.incumbent.clone(),
@@ -71,7 +70,7 @@ pub fn plan_capacity(
     let load_rps = twin.profile.request_rate_rps;
     let carried = |rps: f64| -> Result<bool, Error> {
         let trace = twin.trace_at(rps, PROBE_REQUESTS);
-        Ok(twin.run(&spec, 1, &trace)?.meets(0.0))
+        Ok(twin.run(&spec, &trace)?.meets(0.0))
     };
     let (mut low, mut high) = bracket(load_rps / f64::from(replicas), &carried)?;
     for _ in 0..HALVINGS {

@@ -33,8 +33,11 @@ pub fn diagnose(
     let causes: Vec<Scored> = rules::ORDER.into_iter().map(score).collect();
     let (winner, rest) = choose(none, causes);
     let runner_up = best(&rest).filter(|second| second.score > 0.0);
-    let ambiguous = winner.cause != Cause::None
-        && runner_up.is_some_and(|second| winner.score - second.score < AMBIGUOUS_WITHIN);
+    // Under overload everything fills up: other causes are its symptoms, not its rivals.
+    let certain =
+        winner.cause == Cause::None || (winner.cause == Cause::Overload && winner.complete());
+    let ambiguous =
+        !certain && runner_up.is_some_and(|second| winner.score - second.score < AMBIGUOUS_WITHIN);
     let runner_up = runner_up.map(|second| RunnerUp {
         cause: second.cause,
         score: second.score,
@@ -80,6 +83,10 @@ struct Scored {
 }
 
 impl Scored {
+    fn complete(&self) -> bool {
+        self.score >= 1.0
+    }
+
     fn of(cause: Cause, now: &Window, before: Option<&Window>) -> Self {
         let mut evidence = rules::conditions(cause, &now.signals, &now.targets);
         if let Some(before) = before {
@@ -103,7 +110,7 @@ fn sustain(condition: &mut Evidence, past: &Evidence) {
 
 /// The winner and the others. Met targets end the search: what could be better is not what holds it back.
 fn choose(none: Scored, mut causes: Vec<Scored>) -> (Scored, Vec<Scored>) {
-    if none.score >= 1.0 {
+    if none.complete() {
         return (none, causes);
     }
     // Without its first condition a cause is only like what is seen: KV capacity with an empty cache is not KV capacity.

@@ -70,15 +70,16 @@ impl Forecast {
         Self { stats, pressures, growing: run.growing }
     }
 
-    /// The numbers that go with a proposal. An unknown latency (no request had one) is 0 tokens' worth: 0 ms.
-    pub fn prediction(&self) -> Prediction {
+    /// The numbers that go with a proposal for `replicas` like this one. A latency that no request had is 0 ms.
+    pub fn prediction(&self, replicas: u32) -> Prediction {
         let s = &self.stats;
+        let all = |rate: Option<f64>| f64::from(replicas) * rate.unwrap_or_default();
         Prediction {
             ttft_p95_ms: s.ttft_p95_ms.unwrap_or_default(),
             tpot_p95_ms: s.tpot_p95_ms.unwrap_or_default(),
             e2e_p95_ms: s.e2e_p95_ms.unwrap_or_default(),
-            goodput_rps: s.goodput_rps.unwrap_or_default(),
-            throughput_tok_s: s.throughput_tok_s.unwrap_or_default(),
+            goodput_rps: all(s.goodput_rps),
+            throughput_tok_s: all(s.throughput_tok_s),
         }
     }
 

@@ -120,7 +120,7 @@ pub fn search(request: &SearchRequest) -> Result<SearchResult, Error> {
         evaluated: drawn.evaluated,
         legal,
         screened,
-        incumbent: Some(incumbent.prediction()),
+        incumbent: Some(incumbent.prediction(twin.replicas())),
         shortlist,
         reasons,
     })

@@ -8,6 +8,8 @@ use crate::domain::{Deployment, Knob, Proposal, changes_between};
 
 /// Most proposals: each costs a trial on a real engine.
 const PROPOSALS_MAX: usize = 6;
+/// A list shorter than this is filled with neighbours, where there are any.
+const PROPOSALS_MIN: usize = 4;
 /// Two predictions closer than this on every metric are the same outcome.
 const SAME_WITHIN: f64 = 0.02;
 
@@ -39,7 +41,7 @@ pub fn shortlist(
         .into_iter()
         .map(|pick| {
             let rationale = rationale(pick.role, deployment, incumbent, pick.candidate);
-            let prediction = Some(pick.candidate.forecast.prediction());
+            let prediction = Some(pick.candidate.forecast.prediction(deployment.replicas.max(1)));
             proposal(deployment, pick.candidate.config.clone(), rationale, prediction)
         })
         .collect()
@@ -75,6 +77,16 @@ fn pick_acceptable<'a>(
     add(picks, by(|f| f.stats.ttft_p95_ms.unwrap_or(f64::MAX)), "the fastest first token");
     add(picks, by(|f| f.stats.tpot_p95_ms.unwrap_or(f64::MAX)), "the steadiest tokens");
     add(picks, acceptable.get(1).copied(), "the second best in the simulator");
+    // The simulator sees these as equal; a real engine may not. They differ from the first in one value of one knob.
+    let simple = acceptable.iter().copied().filter(|candidate| changed(candidate).len() == 1);
+    for candidate in simple {
+        if picks.len() >= PROPOSALS_MIN {
+            return;
+        }
+        if !picks.iter().any(|pick| pick.candidate.config == candidate.config) {
+            picks.push(Pick { candidate, role: "another value of the same knob" });
+        }
+    }
 }
 
 /// Adds a pick unless the list is full or already holds the same outcome with no more risk.
@@ -127,8 +139,11 @@ fn rationale(
         })
         .collect();
     let (before, after) = (&incumbent.stats, &candidate.forecast.stats);
+    // The longer a queue grows the longer its TTFT: only the length of the run would be told.
+    let growing = |name: &str| (incumbent.growing && name == "TTFT").then_some("ever growing");
     let moved = |name: &str, before: Option<f64>, after: Option<f64>| {
-        before.zip(after).map(|(b, a)| format!("{name} p95 {} → {} ms", short(b), short(a)))
+        let before = growing(name).map(str::to_owned).or(before.map(short))?;
+        after.map(|after| format!("{name} p95 {before} → {} ms", short(after)))
     };
     let numbers: Vec<String> = [
         moved("TTFT", before.ttft_p95_ms, after.ttft_p95_ms),

@@ -20,7 +20,7 @@ pub struct Twin {
     pub incumbent: ReplicaSpec,
     /// The running config as knobs.
     pub running: ServingConfig,
-    /// The load.
+    /// The load of all replicas.
     pub profile: WorkloadProfile,
     /// Observed ÷ simulated TPOT before the fit, and what the fit left; `None` when nothing could be compared.
     pub fit: Option<(f64, f64)>,
@@ -65,9 +65,16 @@ impl Twin {
         Ok(twin)
     }
 
-    /// The first `count` requests of the load, the same for every config: common random numbers.
+    /// The first `count` requests of one replica's share of the load, the same for every config: common random numbers.
+    ///
+    /// Replicas are simulated one by one because sessions stick to them: each sees its own share of the arrivals.
     pub fn trace(&self, count: usize) -> Vec<Request> {
-        self.trace_at(self.profile.request_rate_rps, count)
+        self.trace_at(self.profile.request_rate_rps / f64::from(self.replicas()), count)
+    }
+
+    /// Replicas of the deployment.
+    pub fn replicas(&self) -> u32 {
+        self.deployment.replicas.max(1)
     }
 
     /// The same at `rps` requests per second.
@@ -75,7 +82,7 @@ impl Twin {
         generate(&Workload::from_profile(&self.profile), rps, self.seed, count)
     }
 
-    /// What `config` would do with `trace` on the deployment's replicas.
+    /// What one replica under `config` would do with `trace`.
     ///
     /// Errors: the engine's refusal.
     pub fn forecast(&self, config: &ServingConfig, trace: &[Request]) -> Result<Forecast, Refusal> {
@@ -84,20 +91,15 @@ impl Twin {
             None => return Err(Refusal::Knob("model or device are unknown".to_owned())),
         };
         spec.coefficients = self.incumbent.coefficients.clone();
-        self.run(&spec, self.deployment.replicas.max(1), trace)
+        self.run(&spec, trace)
     }
 
-    /// What `replicas` of `spec` would do with `trace`.
-    pub fn run(
-        &self,
-        spec: &ReplicaSpec,
-        replicas: u32,
-        trace: &[Request],
-    ) -> Result<Forecast, Refusal> {
+    /// What one replica of `spec` would do with `trace`.
+    pub fn run(&self, spec: &ReplicaSpec, trace: &[Request]) -> Result<Forecast, Refusal> {
         let warm = (WARM_SHARE * trace.len() as f64) as usize;
         let warmup_s = trace.get(warm).map_or(0.0, |request| request.arrival_s);
         let options = SimOptions { warmup_s, drain_s: DRAIN_S };
-        let report = simulate(spec, replicas, trace, &options)?;
+        let report = simulate(spec, 1, trace, &options)?;
         let run = Run {
             span_s: report.duration_s,
             refused: report.refused,
@@ -106,22 +108,31 @@ impl Twin {
         Ok(Forecast::of(&report.completions, run, &self.targets))
     }
 
+    fn seats_are_full(&self, observation: &Observation) -> bool {
+        let seats = f64::from(self.incumbent.config.max_num_seqs * self.replicas());
+        let full = observation.running.is_some_and(|gauge| gauge.mean >= 0.9 * seats);
+        full && observation.kv_cache_utilization.is_some_and(|gauge| gauge.p95 < 0.9)
+    }
+
     /// Scales step times until the simulated TPOT is the observed one, then shifts TTFT by what is left.
     ///
-    /// Only where both sides mean the same: TPOT always, TTFT only while nobody queues (a queue's length depends on
-    /// how long it has been growing, which no window tells).
+    /// Only where both sides mean the same. TPOT: while the batch is steady, which it is without a queue or with every seat
+    /// taken, but not while memory overflows. TTFT: while nobody queues; a queue's length depends on how long it has been
+    /// growing, which no window tells.
     fn fit_to(&mut self, observation: &Observation) {
-        let trace = self.trace(300);
-        let Some(observed) = observed_tpot_ms(observation) else { return };
+        let trace = self.trace(FIT_REQUESTS);
+        let quiet = observation.waiting.is_some_and(|gauge| gauge.p95 < 1.0);
+        let steady = quiet || self.seats_are_full(observation);
+        let Some(observed) = observed_tpot_ms(observation).filter(|_| steady) else { return };
         let tpot = |twin: &Self| {
             let spec = &twin.incumbent;
-            let forecast = twin.run(spec, twin.deployment.replicas.max(1), &trace).ok()?;
+            let forecast = twin.run(spec, &trace).ok()?;
             Some((forecast.stats.tpot_p50_ms?, forecast.stats.ttft_p50_ms?))
         };
         let Some((first, _)) = tpot(self).filter(|(ms, _)| *ms > 0.0) else { return };
         let (mut ratio, start) = (observed / first, observed / first);
         for _ in 0..3 {
-            if (ratio - 1.0).abs() < 0.05 || !ratio.is_finite() {
+            if (ratio - 1.0).abs() < FIT_WITHIN || !ratio.is_finite() {
                 break;
             }
             let slower = (self.incumbent.coefficients.slowdown * ratio.powf(0.8)).clamp(0.3, 4.0);
@@ -130,7 +141,6 @@ impl Twin {
             ratio = observed / ms;
         }
         self.fit = Some((start, ratio));
-        let quiet = observation.waiting.is_some_and(|gauge| gauge.p95 < 1.0);
         let ttft = tpot(self).map(|(_, ttft)| ttft).zip(observed_ttft_ms(observation));
         if let Some((simulated, observed)) = ttft.filter(|_| quiet) {
             let overhead = &mut self.incumbent.coefficients.ttft_overhead_s;
@@ -138,6 +148,11 @@ impl Twin {
         }
     }
 }
+
+/// Requests of one run of the fit.
+const FIT_REQUESTS: usize = 300;
+/// Closer than this the twin is left as it is: a window of a real server scatters as much.
+const FIT_WITHIN: f64 = 0.08;
 
 /// Median TPOT of the clients, else the server's mean [ms]: its buckets are too wide for a median.
 fn observed_tpot_ms(observation: &Observation) -> Option<f64> {
@@ -186,7 +201,7 @@ pub fn predict(
     let targets = targets_of(&limits, deployment);
     let twin = Twin::of(deployment, observation, &targets, seed)?;
     let forecast = twin.forecast(config, &twin.trace(PREDICT_REQUESTS))?;
-    Ok(forecast.prediction())
+    Ok(forecast.prediction(twin.replicas()))
 }
 
 /// Requests behind one prediction: enough for a stable p95.
