@@ -1,44 +1,58 @@
-//! The past pages of a deployment's servers: bounded, newest last.
+//! The last pages of every backend, bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Page;
 use crate::base::Millis;
 
-/// Pages per backend, not older than `keep_ms`.
-#[derive(Debug, Clone)]
+/// A ring of pages for each backend. Shared by whoever writes pages and whoever reads windows.
+#[derive(Debug)]
 pub struct PageHistory {
-    keep_ms: u64,
-    pages: BTreeMap<String, VecDeque<Page>>,
+    capacity: usize,
+    pages: Mutex<BTreeMap<String, VecDeque<Page>>>,
 }
 
 impl PageHistory {
-    /// An empty history that keeps pages for `keep_s` [s].
-    pub fn new(keep_s: f64) -> Self {
-        Self { keep_ms: (keep_s * 1000.0) as u64, pages: BTreeMap::new() }
+    /// Keeps the newest `capacity` pages of each backend, at least two.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(2), pages: Mutex::default() }
     }
 
-    /// Adds a page; what is older than the history keeps goes.
-    pub fn push(&mut self, page: Page) {
-        let oldest = Millis(page.at.0.saturating_sub(self.keep_ms));
-        let ring = self.pages.entry(page.backend.clone()).or_default();
-        ring.push_back(page);
-        while ring.front().is_some_and(|page| page.at < oldest) {
+    /// Adds a page. A page that is older than the backend's newest is ignored: scrapes never run backwards.
+    pub fn push(&self, page: Page) {
+        let mut pages = self.lock();
+        let ring = pages.entry(page.backend.clone()).or_default();
+        if ring.back().is_some_and(|newest| newest.at >= page.at) {
+            return;
+        }
+        if ring.len() == self.capacity {
             ring.pop_front();
         }
+        ring.push_back(page);
     }
 
-    /// Pages of `backends` from `from` to `to`, each backend's together, oldest first.
-    pub fn window(&self, backends: &[String], from: Millis, to: Millis) -> Vec<Page> {
-        let rings = backends.iter().filter_map(|backend| self.pages.get(backend));
-        let pages = rings.flat_map(|ring| ring.iter());
-        pages.filter(|page| page.at >= from && page.at <= to).cloned().collect()
+    /// The pages of the last `window_s` [s] before `now`, both ends included: backend by backend, oldest first.
+    pub fn window(&self, now: Millis, window_s: f64) -> Vec<Page> {
+        // A float to integer cast saturates: a negative or absurd window is empty or all there is.
+        let from = Millis(now.0.saturating_sub((window_s * 1000.0) as u64));
+        let pages = self.lock();
+        let inside = |page: &&Page| page.at >= from && page.at <= now;
+        pages.values().flat_map(|ring| ring.iter().filter(inside)).cloned().collect()
     }
 
-    /// How much of the past every one of `backends` covers at `now` [s]; 0 when one has no page.
-    pub fn covered_s(&self, backends: &[String], now: Millis) -> f64 {
-        let oldest = |backend: &String| self.pages.get(backend).and_then(|ring| ring.front());
-        let spans = backends.iter().map(|b| oldest(b).map_or(0, |page| now.since(page.at)));
-        spans.min().unwrap_or(0) as f64 / 1000.0
+    /// When the oldest page that is still kept was read, for one backend.
+    pub fn oldest(&self, backend: &str) -> Option<Millis> {
+        self.lock().get(backend)?.front().map(|page| page.at)
+    }
+
+    /// Drops the pages of a backend that is gone.
+    pub fn forget(&self, backend: &str) {
+        self.lock().remove(backend);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, VecDeque<Page>>> {
+        // Every write leaves the map whole, so a panic elsewhere does not make it unusable.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

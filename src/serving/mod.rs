@@ -2,13 +2,25 @@
 //!
 //! The simulated fleet implements the same traits; nothing above this room can tell which it talks to.
 
-mod embedded;
+mod dialect;
 mod error;
+pub mod exposition;
+mod flags;
+mod histogram;
+mod history;
+mod sglang;
+mod tgi;
 mod traits;
+mod vllm;
+mod window;
 
-pub use embedded::EmbeddedProxy;
+pub use dialect::{DIALECTS, dialect, engine_of};
 pub use error::Error;
+pub use history::PageHistory;
+pub use sglang::Sglang;
+pub use tgi::Tgi;
 pub use traits::{
     Dialect, GpuProbe, Health, Launch, Launcher, LoadDriver, LoadSpec, Observe, ObserveContext,
     Page, Purpose, Running, SeriesPoint, Target, TrafficPlane,
 };
+pub use vllm::Vllm;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::base::{EffectKey, Millis};
 use crate::domain::{
-    Backend, Deployment, EngineKind, GpuReading, Objective, Observation, RequestRecord, ServingConfig,
-    TrafficTable, WorkloadProfile,
+    Backend, Deployment, EngineKind, GpuReading, Objective, Observation, RequestRecord,
+    ServingConfig, TrafficTable, WorkloadProfile,
 };
 
 /// One scrape of one backend.
