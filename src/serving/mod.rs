@@ -3,6 +3,7 @@
 //! The simulated fleet implements the same traits; nothing above this room can tell which it talks to.
 
 mod dialect;
+mod embedded;
 mod error;
 pub mod exposition;
 mod flags;
@@ -15,6 +16,7 @@ mod vllm;
 mod window;
 
 pub use dialect::{DIALECTS, dialect, engine_of};
+pub use embedded::EmbeddedProxy;
 pub use error::Error;
 pub use history::PageHistory;
 pub use sglang::Sglang;
