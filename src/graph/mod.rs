@@ -1,8 +1,10 @@
 //! A state graph as data: the definition, the loader that proves it, expressions, diagrams.
 
 mod definition;
+mod expression;
 
 pub use definition::{
     AgentSpec, ApprovalSpec, Channel, EdgeTarget, ForeachSpec, Graph, Kind, Lifetime, Limits, Node,
     NodeIx, OnError, Reducer, Repeat, RetryPolicy, Route, ToolCallSpec, WaitSpec,
 };
+pub use expression::Expression;
