@@ -5,6 +5,6 @@
 mod node;
 
 pub use node::{
-    Effects, ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, Question, StateView,
+    Answer, Effects, ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, Question, StateView,
     TaskContext, Usage, WaitFor,
 };

@@ -36,9 +36,18 @@ pub struct StateView {
     /// Production effects granted on this thread, newest last.
     pub grants: Vec<Grant>,
     /// The answer to this node's question, once it came.
-    pub answer: Option<Value>,
+    pub answer: Option<Answer>,
     /// The signal this node waited for, or the proof that its timer rang.
     pub woken: Option<Value>,
+}
+
+/// An answer to a node's question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The answer.
+    pub value: Value,
+    /// Who gave it.
+    pub by: String,
 }
 
 /// A person's consent to production effects.
