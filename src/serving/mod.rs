@@ -10,6 +10,7 @@ mod flags;
 mod histogram;
 mod history;
 mod sglang;
+pub mod simulated;
 mod tgi;
 mod traits;
 mod vllm;
