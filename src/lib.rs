@@ -22,7 +22,7 @@ pub mod tuning;
 
 // Where both meet.
 //X pub mod agent;
-//X pub mod expert;
+pub mod expert;
 //X pub mod nodes;
 
 // Edges.

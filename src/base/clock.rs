@@ -55,11 +55,6 @@ pub trait Clock: Send + Sync {
     async fn sleep_ms(&self, ms: u64) {
         self.sleep_until(self.now().plus(ms)).await;
     }
-
-    /// Whether sleeping is what moves this clock: a timeout must then be read off afterwards, never raced.
-    fn is_simulated(&self) -> bool {
-        false
-    }
 }
 
 /// The machine's clock.
