@@ -34,8 +34,8 @@ impl Dialect for Sglang {
         let lengths = |name: &str| window.histogram(&[name])?.token_lengths();
         // The older gauge `num_retracted_reqs` is reset by the scheduler: no rate can be had from it.
         let preemptions = sum("sglang:num_retracted_requests_total");
-        let finished = sum("sglang:num_requests_total");
-        let ended = finished.map(|finished| finished.total).filter(|total| *total > 0.0);
+        let outcome = Outcome::of(&window);
+        let ended = outcome.finished.map(|ended| ended.total).filter(|total| *total > 0.0);
         Ok(Observation {
             deployment: cx.deployment.clone(),
             engine: EngineKind::Sglang,
@@ -59,8 +59,8 @@ impl Dialect for Sglang {
             e2e: latency(&["sglang:e2e_request_latency_seconds"]),
             queue_time: latency(&["sglang:queue_time_seconds"]),
             prefill_time: None,
-            finished_rps: finished.map(|finished| finished.per_s),
-            error_rate: error_rate(&window, finished),
+            finished_rps: outcome.finished.map(|finished| finished.per_s),
+            error_rate: ended.map(|ended| outcome.aborted.total / ended),
             prompt_tok_s: prompt_tok_s(&window),
             generation_tok_s: generation_tok_s(&window),
             iteration_tokens_p90: None,
@@ -91,11 +91,26 @@ impl Dialect for Sglang {
     }
 }
 
-/// Requests aborted ÷ requests ended. An aborted request leaves the queue without being counted as processed.
-fn error_rate(window: &Window<'_>, finished: Option<Increase>) -> Option<f64> {
-    let aborted = window.increase(&["sglang:num_aborted_requests_total"], |_| true)?.total;
-    let all = finished?.total + aborted;
-    (all > 0.0).then(|| aborted / all)
+/// How the requests of a window ended. A request that is aborted in the queue is not counted as processed, so the two
+/// counters add up.
+struct Outcome {
+    finished: Option<Increase>,
+    aborted: Increase,
+}
+
+impl Outcome {
+    fn of(window: &Window<'_>) -> Self {
+        // The counter exists from the first abort on: none on the page means none happened.
+        let none = Increase { total: 0.0, per_s: 0.0 };
+        let aborted = window.increase(&["sglang:num_aborted_requests_total"], |_| true);
+        let aborted = aborted.unwrap_or(none);
+        let processed = window.increase(&["sglang:num_requests_total"], |_| true);
+        let finished = processed.map(|processed| Increase {
+            total: processed.total + aborted.total,
+            per_s: processed.per_s + aborted.per_s,
+        });
+        Self { finished, aborted }
+    }
 }
 
 /// Tokens of one mode, from the counter that moves while requests run; `None` where it does not exist or stood still.
