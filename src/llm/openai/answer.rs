@@ -49,12 +49,17 @@ pub(super) fn judge(draft: &Draft, request: &ChatRequest, ask: Ask) -> Result<An
     }
 }
 
-/// A call salvaged from what the server itself could not read.
+/// What the server itself could not read (`tool_use_failed`, `json_validate_failed`) may still be good enough for us.
 pub(super) fn from_failed_generation(
     generation: &str,
-    detail: String,
+    detail: &str,
     request: &ChatRequest,
+    ask: Ask,
 ) -> Result<Answer, Failure> {
+    if let (Ask::Output, Some(output)) = (ask, &request.output) {
+        let draft = Draft { content: generation.to_owned(), ..Draft::default() };
+        return typed(&draft, output);
+    }
     match salvage(generation, &request.tools) {
         Some(Ok(call)) => Ok(with_calls(String::new(), vec![call], request)),
         Some(Err(fault)) => Err(Failure::unusable(fault)),

@@ -113,7 +113,8 @@ impl Draft {
         if let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() {
             self.add_choice(choice, sink)?;
         }
-        let calls: usize = self.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
+        let calls: usize =
+            self.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
         if self.content.len() + self.reasoning.len() + calls > ANSWER_BYTES_MAX {
             return Err(Failure::unusable("the answer does not end; answer in fewer words"));
         }
@@ -203,14 +204,18 @@ mod tests {
             calls(json!([{"index": 0, "function": {"name": "metrics", "arguments": "{\"w\""}}])),
             calls(json!([{"index": 0, "function": {"arguments": ":1}"}}])),
         ]);
-        assert_eq!((draft.calls[0].name.as_str(), draft.calls[0].id.as_str()), ("read_metrics", "a"));
+        assert_eq!(
+            (draft.calls[0].name.as_str(), draft.calls[0].id.as_str()),
+            ("read_metrics", "a")
+        );
         assert_eq!(draft.calls[0].arguments, "{\"w\":1}");
         assert_eq!(draft.calls[1].name, "stop");
     }
 
     #[test]
     fn calls_without_an_index_are_told_apart_by_id() {
-        let piece = |id: &str| calls(json!([{"id": id, "function": {"name": "x", "arguments": {}}}]));
+        let piece =
+            |id: &str| calls(json!([{"id": id, "function": {"name": "x", "arguments": {}}}]));
         assert_eq!(draft(&[piece("a"), piece("b")]).calls.len(), 2);
         let repeated = calls(json!([{"function": {"name": "x"}}]));
         assert_eq!(draft(&[piece("a"), repeated]).calls[0].name, "x");

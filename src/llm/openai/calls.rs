@@ -97,11 +97,7 @@ fn as_object(text: &str) -> Option<RawCall> {
     let call = value.get("function").filter(|function| function.is_object()).unwrap_or(&value);
     let arguments = call.get("arguments").or_else(|| call.get("parameters"))?;
     let name = call.get("name")?.as_str()?;
-    Some(RawCall {
-        id: String::new(),
-        name: name.to_owned(),
-        arguments: as_text(arguments),
-    })
+    Some(RawCall { id: String::new(), name: name.to_owned(), arguments: as_text(arguments) })
 }
 
 /// Arguments as the text that the protocol wants; some servers and models give the object.

@@ -165,9 +165,10 @@ mod tests {
 
     #[test]
     fn an_unknown_service_tier_spoils_nothing() {
-        let chunk: Chunk = serde_json::from_value(json!({"model": "m", "service_tier": "on_demand",
+        let chunk: Chunk =
+            serde_json::from_value(json!({"model": "m", "service_tier": "on_demand",
             "choices": [{"index": 0, "delta": {"role": "assistant", "content": null}}]}))
-        .unwrap();
+            .unwrap();
         assert_eq!(chunk.choices.unwrap().len(), 1);
     }
 }

@@ -93,7 +93,7 @@ impl OpenAi {
             Ok(draft) => judge(&draft, request, ask).map(|answer| (answer, draft)),
             Err(Failure::ToolUse { generation, detail }) => {
                 let draft = Draft { content: generation, ..Draft::default() };
-                from_failed_generation(&draft.content, detail, request)
+                from_failed_generation(&draft.content, &detail, request, ask)
                     .map(|answer| (answer, draft))
             }
             Err(failure) => Err(failure),
@@ -176,11 +176,7 @@ impl OpenAi {
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader {
-            clock: &self.clock,
-            silence_ms_max: self.silence_ms_max,
-            endpoint: &self.endpoint,
-        }
+        Reader { clock: &self.clock, silence_ms_max: self.silence_ms_max, endpoint: &self.endpoint }
     }
 }
 

@@ -106,12 +106,7 @@ pub(super) fn classify_event(error: WireError, now: Millis, endpoint: &Endpoint)
     from_status(status, error, &words, pause_ms)
 }
 
-fn from_status(
-    status: u16,
-    error: WireError,
-    words: &str,
-    retry_after_ms: Option<u64>,
-) -> Failure {
+fn from_status(status: u16, error: WireError, words: &str, retry_after_ms: Option<u64>) -> Failure {
     let detail = words.to_owned();
     // Groq's own name for it is enough, whatever the status.
     if error.code == "tool_use_failed" || error.failed_generation.is_some() {

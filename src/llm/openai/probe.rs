@@ -71,11 +71,7 @@ fn names(body: &[u8]) -> Result<Vec<String>, Failure> {
 }
 
 /// Turns the outcome into a report.
-pub(super) fn judge(
-    outcome: Result<Listing, Failure>,
-    endpoint: &Endpoint,
-    model: &str,
-) -> Probe {
+pub(super) fn judge(outcome: Result<Listing, Failure>, endpoint: &Endpoint, model: &str) -> Probe {
     let mut probe = Probe {
         endpoint: endpoint.shown(),
         model: model.to_owned(),
@@ -98,8 +94,7 @@ pub(super) fn judge(
         Ok(names) => {
             probe.key_accepted = Some(true);
             probe.model_listed = Some(names.iter().any(|name| name == model));
-            probe.models =
-                names.iter().take(MODELS_MAX).map(|name| endpoint.quote(name)).collect();
+            probe.models = names.iter().take(MODELS_MAX).map(|name| endpoint.quote(name)).collect();
         }
         Err(failure) => {
             if matches!(failure, Failure::Unauthorized { .. }) {

@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn a_named_pause_is_kept_and_a_long_one_is_not_waited_for() {
         let mut rng = SeededRng::new(1);
-        let Next::Again { pause_ms } = next(&limited(Some(7_000)), 0, 3, &mut rng) else { panic!() };
+        let Next::Again { pause_ms } = next(&limited(Some(7_000)), 0, 3, &mut rng) else {
+            panic!()
+        };
         assert!((7_000..=7_250).contains(&pause_ms));
         assert_eq!(next(&limited(Some(7_200_000)), 0, 3, &mut rng), Next::Stop);
     }

@@ -76,9 +76,7 @@ pub(super) fn into_failure(error: OpenAIError) -> Failure {
         },
         OpenAIError::Reqwest(error) => from_reqwest(error),
         OpenAIError::JSONDeserialize(..) => Failure::transient("an event that is no JSON"),
-        OpenAIError::StreamError(error) => {
-            Failure::transient(format!("the stream broke: {error}"))
-        }
+        OpenAIError::StreamError(error) => Failure::transient(format!("the stream broke: {error}")),
         // Bodies of refusals were read before the crate could; what is left are requests it cannot build.
         other => Failure::Unreachable { detail: other.to_string() },
     }
