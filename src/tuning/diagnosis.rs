@@ -29,15 +29,14 @@ pub fn diagnose(
     let now = Window::of(observation, objective, deployment);
     let before = earlier.map(|earlier| Window::of(earlier, objective, deployment));
     let score = |cause| Scored::of(cause, &now, before.as_ref());
-    let none = score(Cause::None);
+    // A deployment that was slow a minute ago and is not now has nothing that holds it back.
+    let none = Scored::of(Cause::None, &now, None);
     let causes: Vec<Scored> = rules::ORDER.into_iter().map(score).collect();
     let (winner, rest) = choose(none, causes);
     let runner_up = best(&rest).filter(|second| second.score > 0.0);
-    // Under overload everything fills up: other causes are its symptoms, not its rivals.
-    let certain =
-        winner.cause == Cause::None || (winner.cause == Cause::Overload && winner.complete());
-    let ambiguous =
-        !certain && runner_up.is_some_and(|second| winner.score - second.score < AMBIGUOUS_WITHIN);
+    let rival = runner_up
+        .filter(|second| !(winner.complete() && rules::explains(winner.cause, second.cause)));
+    let ambiguous = rival.is_some_and(|second| winner.score - second.score < AMBIGUOUS_WITHIN);
     let runner_up = runner_up.map(|second| RunnerUp {
         cause: second.cause,
         score: second.score,
@@ -78,7 +77,7 @@ struct Scored {
     cause: Cause,
     score: f64,
     evidence: Vec<Evidence>,
-    /// It may be named: its first condition holds.
+    /// It may be named: every condition that it cannot do without holds.
     defined: bool,
 }
 
@@ -95,14 +94,16 @@ impl Scored {
                 sustain(condition, &past);
             }
         }
+        let defined = evidence.iter().take(rules::required(cause)).all(|condition| condition.holds);
         let met = evidence.iter().filter(|condition| condition.holds).count();
-        Self { cause, score: met as f64 / evidence.len().max(1) as f64, evidence, defined: true }
+        Self { cause, score: met as f64 / evidence.len().max(1) as f64, evidence, defined }
     }
 }
 
 /// A condition that held only in the newer window is a moment, not a cause. What the older one did not know is no veto.
 fn sustain(condition: &mut Evidence, past: &Evidence) {
-    if condition.holds && !past.holds && past.value.is_some() {
+    let of_now = condition.metric == rules::TARGET;
+    if condition.holds && !past.holds && past.value.is_some() && !of_now {
         condition.holds = false;
         condition.expected.push_str(", in both windows");
     }
@@ -113,10 +114,9 @@ fn choose(none: Scored, mut causes: Vec<Scored>) -> (Scored, Vec<Scored>) {
     if none.complete() {
         return (none, causes);
     }
-    // Without its first condition a cause is only like what is seen: KV capacity with an empty cache is not KV capacity.
-    let defined = |cause: &&Scored| cause.evidence.first().is_some_and(|first| first.holds);
-    let highest = causes.iter().filter(defined).map(|cause| cause.score).fold(0.0, f64::max);
-    let at = causes.iter().position(|cause| defined(&cause) && cause.score >= highest);
+    let highest = causes.iter().filter(|cause| cause.defined).map(|cause| cause.score);
+    let highest = highest.fold(0.0, f64::max);
+    let at = causes.iter().position(|cause| cause.defined && cause.score >= highest);
     match at {
         Some(at) => (causes.remove(at), causes),
         None => (closest(none, &mut causes), causes),
@@ -127,9 +127,7 @@ fn choose(none: Scored, mut causes: Vec<Scored>) -> (Scored, Vec<Scored>) {
 fn closest(none: Scored, causes: &mut Vec<Scored>) -> Scored {
     let highest = causes.iter().map(|cause| cause.score).fold(0.0, f64::max);
     let at = causes.iter().position(|cause| cause.score >= highest && highest > 0.0);
-    let mut found = at.map_or(none, |at| causes.remove(at));
-    found.defined = false;
-    found
+    Scored { defined: false, ..at.map_or(none, |at| causes.remove(at)) }
 }
 
 fn best(causes: &[Scored]) -> Option<&Scored> {

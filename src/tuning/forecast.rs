@@ -19,6 +19,10 @@ pub struct Forecast {
 pub struct Run {
     /// Time over which the counted requests arrived [s].
     pub span_s: f64,
+    /// Requests that finished in that time, per second.
+    pub finished_rps: f64,
+    /// Their tokens per second.
+    pub throughput_tok_s: f64,
     /// Requests that were refused.
     pub refused: u64,
     /// The queue grew to the end.
@@ -44,7 +48,6 @@ impl Forecast {
             .map(|target| samples.of(target.metric, target.statistic) / target.max_ms)
             .collect();
         let good = completions.iter().filter(|completion| meets(completion, targets)).count();
-        let tokens: f64 = completions.iter().map(|c| f64::from(c.output_tokens)).sum();
         let requests = completions.len() as u64 + run.refused;
         let per_s = |count: f64| Some(count / run.span_s.max(1e-9));
         let known = |metric, statistic| {
@@ -61,8 +64,8 @@ impl Forecast {
             e2e_p95_ms: known(Metric::E2e, Statistic::P95),
             itl_max_p95_ms: known(Metric::Itl, Statistic::P95),
             goodput_rps: per_s(good as f64),
-            finished_rps: per_s(completions.len() as f64),
-            throughput_tok_s: per_s(tokens),
+            finished_rps: Some(run.finished_rps),
+            throughput_tok_s: Some(run.throughput_tok_s),
             error_rate: (requests > 0).then(|| run.refused as f64 / requests as f64),
             requests_failed: run.refused,
             streams_cut: 0,

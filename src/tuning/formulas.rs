@@ -74,18 +74,27 @@ fn peak_flops(replica: &ReplicaSpec) -> f64 {
     }
 }
 
+/// Share of the host's time per step that the device waits for when scheduling overlaps with execution.
+///
+/// Source: fitted by the simulator to vLLM 0.19, `docs/simulator.md`.
+const EXPOSED_HOST: f64 = 0.4;
+
 /// Time of one decode step of `batch` requests with `context` tokens each [s].
 ///
 /// `max(2PB/(TP·peak·MFU), W/(TP·BW·MBU)) + B·ctx·kv/(TP·BW·MBU) + L·t_layer + t_step + B·t_request + all-reduce`.
 /// Source: roofline of the GEMMs (Williams et al. 2009) plus KV reads, host and communication terms.
 pub fn decode_step_s(replica: &ReplicaSpec, batch: f64, context: f64) -> f64 {
-    let c = &replica.coefficients;
-    let config = &replica.config;
-    let layers = f64::from(replica.model.layers);
-    let host_factor = if config.enforce_eager { c.eager_factor } else { 1.0 };
-    let host = host_factor * (layers * c.per_layer_s + c.per_step_s) + batch * c.per_request_s;
-    let all_reduce = all_reduce_s(replica, batch);
-    c.slowdown * (decode_memory_s(replica, batch, context) + host + all_reduce)
+    let device = decode_memory_s(replica, batch, context) + all_reduce_s(replica, batch);
+    replica.coefficients.slowdown * (device + host_s(replica, batch))
+}
+
+/// The host's part of a step of `requests` requests [s].
+fn host_s(replica: &ReplicaSpec, requests: f64) -> f64 {
+    let (c, config) = (&replica.coefficients, &replica.config);
+    let launch = if config.enforce_eager { c.eager_factor } else { 1.0 };
+    let exposed = if config.async_scheduling { EXPOSED_HOST } else { 1.0 };
+    let layers = f64::from(replica.model.layers) * c.per_layer_s;
+    launch * (layers + exposed * c.per_step_s) + exposed * requests * c.per_request_s
 }
 
 /// The part of a decode step that the device spends on weights and KV [s]: what faster memory would shorten.
@@ -106,15 +115,11 @@ pub fn decode_memory_s(replica: &ReplicaSpec, batch: f64, context: f64) -> f64 {
 ///
 /// Near 1 a larger step gains nothing; a small step waits for weights and for the host.
 pub fn step_efficiency(replica: &ReplicaSpec, tokens: f64) -> f64 {
-    let compute = replica.coefficients.slowdown * {
-        let tp = f64::from(replica.config.tensor_parallel_size.max(1));
-        let peak = tp * peak_flops(replica) * replica.coefficients.mfu;
-        2.0 * replica.model.active_parameters * tokens / peak
-    };
-    // One sequence without context: the decode formula with a batch of `tokens` and no KV, but one request's host time.
-    let per_request = (tokens - 1.0).max(0.0) * replica.coefficients.per_request_s;
-    let step = decode_step_s(replica, tokens, 0.0) - replica.coefficients.slowdown * per_request;
-    if step > 0.0 { (compute / step).min(1.0) } else { 1.0 }
+    let tp = f64::from(replica.config.tensor_parallel_size.max(1));
+    let peak = tp * peak_flops(replica) * replica.coefficients.mfu;
+    let compute = 2.0 * replica.model.active_parameters * tokens / peak;
+    let device = decode_memory_s(replica, tokens, 0.0) + all_reduce_s(replica, tokens);
+    compute / (device + host_s(replica, 1.0)).max(compute)
 }
 
 /// Time of the two all-reduces per layer of a step over `tokens` [s]; 0 on one device.
@@ -182,9 +187,17 @@ pub fn utilization(
 
 /// Share of computed tokens that were computed before and lost: `preemptions · recomputed / (token rate)`.
 ///
-/// 1 % is worth acting on, 5 % is critical. `recomputed` are the tokens a victim held [tokens].
+/// 1 % is worth acting on. `recomputed` are the tokens a victim held [tokens]. `None` while nothing is computed.
 pub fn preemption_waste(preemptions_per_s: f64, recomputed: f64, tok_s: f64) -> Option<f64> {
     (tok_s > 0.0).then(|| preemptions_per_s * recomputed / tok_s)
+}
+
+/// Share of a replica's time that goes into computing evicted requests again: `preemptions · prefill time`.
+///
+/// A prompt token costs a fraction of an answer token, so many repeated tokens may cost little time. May exceed 1: then
+/// requests are evicted before they are computed again.
+pub fn recompute_share(replica: &ReplicaSpec, preemptions_per_s: f64, recomputed: f64) -> f64 {
+    preemptions_per_s * prefill_s(replica, recomputed, 0.0)
 }
 
 /// Tokens a step yields with `k` drafts of which each is accepted with probability `acceptance`.

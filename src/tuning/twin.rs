@@ -102,6 +102,8 @@ impl Twin {
         let report = simulate(spec, 1, trace, &options)?;
         let run = Run {
             span_s: report.duration_s,
+            finished_rps: report.finished_rps(),
+            throughput_tok_s: report.throughput_tok_s(),
             refused: report.refused,
             growing: report.overloaded(),
         };

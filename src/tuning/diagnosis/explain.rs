@@ -64,9 +64,9 @@ fn cause_sentence(cause: Cause, s: &Signals) -> String {
              {waiting} requests wait"
         ),
         Cause::PreemptionThrash => format!(
-            "Evicted requests are computed again: {} of all computed tokens are repeats, because \
+            "Evicted requests are computed again: {} of the device's time goes into repeats, because \
              {seats} seats are allowed and the KV cache carries about {}",
-            percent(s.preemption_waste),
+            percent(s.recompute_share),
             number(s.seats_by_kv)
         ),
         Cause::Seats => format!(

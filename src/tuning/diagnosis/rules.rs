@@ -9,11 +9,12 @@ use crate::domain::{Cause, Evidence, Metric};
 
 /// Causes in the order in which they are tried; the first whose every condition holds wins.
 ///
-/// Overload comes first: when no config can carry the load, what fills up first is only its symptom.
+/// Overload comes first: when no config can carry the load, what fills up first is only its symptom. Thrash comes before KV
+/// capacity, whose every sign it shows.
 pub const ORDER: [Cause; 7] = [
     Cause::Overload,
-    Cause::KvCapacity,
     Cause::PreemptionThrash,
+    Cause::KvCapacity,
     Cause::Seats,
     Cause::PrefillBudget,
     Cause::PrefillCompute,
@@ -32,6 +33,25 @@ pub fn conditions(cause: Cause, signals: &Signals, targets: &[TargetStatus]) -> 
         Cause::PrefillCompute => prefill_compute(signals, targets),
         Cause::DecodeBandwidth => decode_bandwidth(signals, targets),
         Cause::Unknown => Vec::new(),
+    }
+}
+
+/// How many of a cause's conditions, from the first, must hold before it may be named at all: KV capacity with an empty cache
+/// is not KV capacity, whatever else fits.
+pub fn required(cause: Cause) -> usize {
+    match cause {
+        Cause::Overload | Cause::PrefillBudget => 3,
+        Cause::KvCapacity | Cause::Seats | Cause::PrefillCompute | Cause::DecodeBandwidth => 2,
+        Cause::PreemptionThrash | Cause::None | Cause::Unknown => 1,
+    }
+}
+
+/// Causes that are only symptoms once `cause` is proven: they are no rivals.
+pub fn explains(cause: Cause, other: Cause) -> bool {
+    match cause {
+        Cause::None | Cause::Overload => true,
+        Cause::PreemptionThrash => other == Cause::KvCapacity,
+        _ => false,
     }
 }
 
@@ -90,40 +110,17 @@ fn kv_capacity(s: &Signals) -> Vec<Evidence> {
         above("kv_cache_utilization_p95", s.kv_p95, Some(0.92), ""),
         starved,
         below("running_p95", s.running_p95, s.seats.map(|n| 0.95 * n), "0.95 · max_num_seqs"),
-        kv_demand(s, true),
     ]
 }
 
-/// From this share of the KV cache on, the load's own need fills it: arrivals come in clumps, and a cache that is right on
-/// average is short half of the time. Calibrated: above it, capping the seats never met the targets, more blocks did.
-const KV_DEMAND_MIN: f64 = 0.6;
-
-/// The load's own need of KV separates too small a cache from one that is only overbooked.
-fn kv_demand(s: &Signals, exceeds: bool) -> Evidence {
-    let little_waste = s.preemption_waste.map(|waste| waste <= 0.05);
-    let exceeded = s.kv_demand_ratio.map(|ratio| ratio >= KV_DEMAND_MIN);
-    let starved = match (little_waste, exceeded) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (Some(false), Some(false)) => Some(false),
-        _ => None,
-    };
-    match exceeds {
-        true => stated(
-            "kv_demand_ratio",
-            s.kv_demand_ratio,
-            "≥ 0.6, or preemption waste ≤ 5 %",
-            starved.or(s.preemptions_per_request.is_none().then_some(true)),
-        ),
-        false => below("kv_demand_ratio", s.kv_demand_ratio, Some(KV_DEMAND_MIN), "fits"),
-    }
-}
-
 /// 3: more requests are let in than the cache carries, and their work is thrown away.
+///
+/// Waste is measured in time, not tokens: repeating a third of all tokens may cost a tenth of the time, and then capping the
+/// seats gains nothing.
 fn preemption_thrash(s: &Signals) -> Vec<Evidence> {
     vec![
-        above("preemption_waste_ratio", s.preemption_waste, Some(0.05), "of computed tokens"),
-        above("kv_cache_utilization_p95", s.kv_p95, Some(0.92), ""),
-        kv_demand(s, false),
+        above("recompute_share", s.recompute_share, Some(0.25), "of the device's time"),
+        above("kv_cache_utilization_p95", s.kv_p95, Some(0.85), ""),
         above("max_num_seqs", s.seats, s.seats_by_kv.map(|n| 0.9 * n), "0.9 · KV seats"),
     ]
 }
@@ -155,8 +152,8 @@ fn prefill_budget(s: &Signals, targets: &[TargetStatus]) -> Vec<Evidence> {
 fn prefill_compute(s: &Signals, targets: &[TargetStatus]) -> Vec<Evidence> {
     vec![
         at_least("prefill_share", s.prefill_share, Some(0.65), "of the device's prefill rate"),
-        at_least("prefill_part", s.prefill_part, Some(0.6), "of the load's device time"),
         symptom(targets, &[Metric::Ttft, Metric::E2e], "TTFT or E2E target missed"),
+        at_least("prefill_part", s.prefill_part, Some(0.6), "of the load's device time"),
     ]
 }
 
@@ -169,18 +166,21 @@ fn decode_bandwidth(s: &Signals, targets: &[TargetStatus]) -> Vec<Evidence> {
     let step = s.decode_step_ms.map_or("the modelled step".to_owned(), |ms| format!("{ms:.1} ms"));
     vec![
         stated("itl_mean_ms", s.itl_mean_ms, &format!("within 30 % of {step}"), near),
+        symptom(targets, &[Metric::Tpot, Metric::Itl, Metric::E2e], "a decode target missed"),
         at_least("decode_memory_part", s.decode_memory_part, Some(0.5), "of the step"),
         below("running_mean", s.running_mean, s.ridge_batch, "the ridge batch"),
-        symptom(targets, &[Metric::Tpot, Metric::Itl, Metric::E2e], "a decode target missed"),
     ]
 }
+
+/// The name of a missed target in the evidence. Whether it is missed is asked of the newer window alone.
+pub const TARGET: &str = "target_ms";
 
 fn symptom(targets: &[TargetStatus], metrics: &[Metric], expected: &str) -> Evidence {
     let value = targets.iter().find(|target| metrics.contains(&target.target.metric));
     let value = value.and_then(|target| target.value_ms);
     // Without bounds every latency is worth improving.
     let holds = if targets.is_empty() { Some(true) } else { missed(targets, metrics) };
-    stated("target_ms", value, expected, holds)
+    stated(TARGET, value, expected, holds)
 }
 
 /// Whether a bound on one of `metrics` was missed; `Some(false)` when there is no such bound.

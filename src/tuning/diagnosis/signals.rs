@@ -33,10 +33,8 @@ pub struct Signals {
     pub finished_rps: Option<f64>,
     /// Preemptions ÷ finished requests.
     pub preemptions_per_request: Option<f64>,
-    /// Share of computed tokens that were computed before, 0–1.
-    pub preemption_waste: Option<f64>,
-    /// The arrivals' need ÷ what the present KV cache lets the replica serve; above 1 the cache is too small.
-    pub kv_demand_ratio: Option<f64>,
+    /// Share of a replica's time that goes into computing evicted requests again.
+    pub recompute_share: Option<f64>,
     /// Seats that the KV cache carries on average.
     pub seats_by_kv: Option<f64>,
     /// Prompt tokens to compute per second ÷ what the device could at full speed.
@@ -55,10 +53,6 @@ pub struct Signals {
     pub decode_memory_part: Option<f64>,
     /// Batch below which decode is bound by bandwidth.
     pub ridge_batch: Option<f64>,
-    /// Time in the queue, mean of finished requests [ms].
-    pub queue_mean_ms: Option<f64>,
-    /// Prefill time, mean of finished requests [ms].
-    pub prefill_mean_ms: Option<f64>,
     /// Little's law's batch, all replicas.
     pub running_expected: Option<f64>,
 }
@@ -82,7 +76,6 @@ impl Signals {
         });
         let most = replica.as_ref().map(kv_tokens_at_most);
         let work = replica.as_ref().and_then(|replica| load.utilization(replica, most));
-        let now = replica.as_ref().and_then(|replica| load.utilization(replica, capacity));
         let token_budget = setting::token_budget(deployment, &config);
         Self {
             running_mean,
@@ -97,10 +90,10 @@ impl Signals {
             arrival_rps: arrival_rps(observation),
             finished_rps: observation.finished_rps,
             preemptions_per_request: observation.preemptions_per_request,
-            preemption_waste: load.preemption_waste(observation),
-            kv_demand_ratio: now
-                .map(|now| now.total())
-                .or_else(|| load.kv_demand(observation, capacity)),
+            recompute_share: replica.as_ref().and_then(|replica| {
+                let per_replica = observation.preemptions_per_s? / replicas;
+                Some(formulas::recompute_share(replica, per_replica, load.context?))
+            }),
             seats_by_kv: capacity
                 .zip(load.uncached_input)
                 .zip(load.output)
@@ -117,8 +110,6 @@ impl Signals {
             decode_memory_part: decode.map(|(_, part)| part),
             ridge_batch: replica
                 .map(|replica| formulas::ridge_batch(&replica.gpu, replica.config.weight_bytes)),
-            queue_mean_ms: latency(&observation.queue_time, |queue| queue.mean_ms),
-            prefill_mean_ms: latency(&observation.prefill_time, |prefill| prefill.mean_ms),
             running_expected: load.running_expected(observation),
         }
     }
@@ -186,18 +177,6 @@ impl Load {
         let (rps, input, output) = (self.rps?, self.uncached_input?, self.output?);
         let by_kv = formulas::seats_by_kv(capacity?, self.input?, output);
         Some(formulas::utilization(replica, rps, input, output, by_kv.clamp(1.0, 1024.0)))
-    }
-
-    fn preemption_waste(&self, observation: &Observation) -> Option<f64> {
-        let tok_s = observation.prompt_tok_s? + observation.generation_tok_s?;
-        formulas::preemption_waste(observation.preemptions_per_s?, self.context?, tok_s)
-    }
-
-    /// KV tokens that today's arrivals would hold without a queue ÷ capacity, by Little's law on undisturbed steps.
-    fn kv_demand(&self, observation: &Observation, capacity: Option<f64>) -> Option<f64> {
-        let itl_s = latency(&observation.itl, |itl| itl.p50_ms)? / 1e3;
-        let running = formulas::running_by_littles_law(self.rps?, 0.0, self.output?, itl_s);
-        Some(running * self.context? / capacity?)
     }
 
     fn running_expected(&self, observation: &Observation) -> Option<f64> {

@@ -126,10 +126,22 @@ fn closed_loop_rows() {
             ttft_errors.push((ttft / row.ttft_ms - 1.0).abs());
             println!(
                 "{kv} {} tp{} {:>5}/{:<5} c{:<3} tpot {:6.2} sim {tpot:6.2} {:+6.1}%  ttft {:8.0} sim {ttft:8.0}",
-                row.gpu, row.tensor_parallel, row.input, row.output, row.concurrency, row.tpot_ms, 100.0 * error, row.ttft_ms
+                row.gpu,
+                row.tensor_parallel,
+                row.input,
+                row.output,
+                row.concurrency,
+                row.tpot_ms,
+                100.0 * error,
+                row.ttft_ms
             );
         }
-        println!("{kv} overlaps {overlaps}: TPOT mean {:.3} median {:.3}; TTFT median {:.3}", mean(errors.iter().copied()), median(errors), median(ttft_errors));
+        println!(
+            "{kv} overlaps {overlaps}: TPOT mean {:.3} median {:.3}; TTFT median {:.3}",
+            mean(errors.iter().copied()),
+            median(errors),
+            median(ttft_errors)
+        );
     }
 }
 
@@ -152,7 +164,8 @@ pub fn open_loop(name: &str) -> Option<Vec<Served>> {
     let (wall, mono) = (field(&rows[0], "arrival_time"), field(&rows[0], "queued_ts"));
     let served = |(id, row): (usize, &serde_json::Value)| {
         let arrival_s = field(row, "arrival_time") - wall;
-        let (first_s, last_s) = (field(row, "first_token_ts") - mono, field(row, "last_token_ts") - mono);
+        let (first_s, last_s) =
+            (field(row, "first_token_ts") - mono, field(row, "last_token_ts") - mono);
         let (input, output) = (field(row, "input_toks") as u32, field(row, "output_toks") as u32);
         Served {
             request: request(id as u64, arrival_s, input, output),
@@ -176,16 +189,27 @@ pub fn compare(name: &str, spec: &ReplicaSpec, served: &[Served], verbose: bool)
     let pairs = || served.iter().zip(&journal.completions);
     let relative = |a: f64, b: f64| (a / b - 1.0).abs();
     let e2e = mean(pairs().map(|(s, c)| relative(c.e2e_ms(), s.e2e_ms)));
-    let ttft_mean = relative(mean(pairs().map(|(_, c)| c.ttft_ms())), mean(pairs().map(|(s, _)| s.ttft_ms)));
+    let ttft_mean =
+        relative(mean(pairs().map(|(_, c)| c.ttft_ms())), mean(pairs().map(|(s, _)| s.ttft_ms)));
     let ttft_each = median(pairs().map(|(s, c)| relative(c.ttft_ms(), s.ttft_ms)).collect());
     let tpot = mean(pairs().map(|(s, c)| relative(c.tpot_ms().unwrap(), s.tpot_ms)));
     if verbose {
-        println!("{name}: E2E {e2e:.3} TPOT {tpot:.3} TTFT each (median) {ttft_each:.3} mean {ttft_mean:.3}");
+        println!(
+            "{name}: E2E {e2e:.3} TPOT {tpot:.3} TTFT each (median) {ttft_each:.3} mean {ttft_mean:.3}"
+        );
         for q in [0.1, 0.25, 0.5, 0.75, 0.9, 0.99] {
             let pick = |f: fn(&Served) -> f64, g: fn(&Completion) -> f64| {
-                (quantile(served.iter().map(f).collect(), q), quantile(journal.completions.iter().map(g).collect(), q))
+                (
+                    quantile(served.iter().map(f).collect(), q),
+                    quantile(journal.completions.iter().map(g).collect(), q),
+                )
             };
-            println!("  q{q}: ttft {:?} tpot {:?} e2e {:?}", pick(|s| s.ttft_ms, Completion::ttft_ms), pick(|s| s.tpot_ms, |c| c.tpot_ms().unwrap()), pick(|s| s.e2e_ms, Completion::e2e_ms));
+            println!(
+                "  q{q}: ttft {:?} tpot {:?} e2e {:?}",
+                pick(|s| s.ttft_ms, Completion::ttft_ms),
+                pick(|s| s.tpot_ms, |c| c.tpot_ms().unwrap()),
+                pick(|s| s.e2e_ms, Completion::e2e_ms)
+            );
         }
     }
     [e2e, tpot, ttft_each, ttft_mean]
@@ -211,6 +235,8 @@ fn open_loop_runs() {
         compare(name, &spec, &served, true);
         spec.config.async_scheduling = false;
         compare(name, &spec, &served, true);
-        for s in served.iter().take(12) { println!("{} {} {:.1}", s.request.input_tokens, s.request.arrival_s, s.ttft_ms); }
+        for s in served.iter().take(12) {
+            println!("{} {} {:.1}", s.request.input_tokens, s.request.arrival_s, s.ttft_ms);
+        }
     }
 }
