@@ -14,7 +14,7 @@ pub mod domain;
 pub mod llm;
 pub mod loadgen;
 pub mod proxy;
-// Being written, not joined yet: pub mod rollout;
+pub mod rollout;
 pub mod serving;
 pub mod sim;
 // Being written, not joined yet: pub mod tools;

@@ -75,12 +75,14 @@ impl Draft {
         match self.state.channels.get_mut(channel) {
             Some(slot) => *slot = Slot { version: slot.version + 1, superstep, value },
             None => {
-                self.state.channels.insert(channel.to_owned(), Slot { version: 1, superstep, value });
+                self.state
+                    .channels
+                    .insert(channel.to_owned(), Slot { version: 1, superstep, value });
             }
         }
     }
 
-    /// Takes the value of a channel out for folding, so that it is changed in place when no one else holds it.
+    /// The value of a channel; `None`: unset.
     pub(super) fn value(&self, channel: &str) -> Option<Arc<Value>> {
         self.state.channels.get(channel)?.value.clone()
     }

@@ -84,11 +84,7 @@ fn follow(
     Ok(())
 }
 
-fn fold(
-    draft: &mut Draft,
-    program: &Program,
-    results: &mut [TaskResult],
-) -> Result<(), Error> {
+fn fold(draft: &mut Draft, program: &Program, results: &mut [TaskResult]) -> Result<(), Error> {
     let mut by_channel: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for result in results {
         for (channel, value) in result.writes.drain(..) {
@@ -116,7 +112,8 @@ fn clear_step_channels(draft: &mut Draft, program: &Program) {
             continue;
         }
         let outlived = draft.state.channels.get(name).is_some_and(|slot| {
-            slot.superstep < draft.state.superstep && slot.value.as_deref() != channel.default.as_ref()
+            slot.superstep < draft.state.superstep
+                && slot.value.as_deref() != channel.default.as_ref()
         });
         if outlived {
             draft.set(name, channel.default.clone().map(Arc::new), 0);

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
 use super::program::Program;
-use super::{Coded, Error, RunError, Status, Task, TaskState, kind, limits};
-use crate::base::Millis;
+use super::{Error, RunError, Status, Task, TaskState, kind, limits};
+use crate::base::{Coded, Millis};
 use crate::graph::NodeIx;
 
 /// A node to run: at once, or as a look of a `repeat` at a later moment.
@@ -52,8 +52,7 @@ fn enter(draft: &mut Draft, program: &Program, planned: &[Planned]) {
     let state = &mut draft.state;
     state.superstep += 1;
     state.status = Status::Running;
-    state.progress.supersteps +=
-        u64::from(planned.iter().any(|planned| planned.look_at.is_none()));
+    state.progress.supersteps += u64::from(planned.iter().any(|planned| planned.look_at.is_none()));
     state.tasks.clear();
     for planned in planned {
         let name = &program.graph.nodes[planned.node].name;

@@ -11,7 +11,14 @@ use crate::graph::{self, Expression, Graph, NodeIx, Reducer, Route};
 
 /// Keywords that may constrain a list as a whole, so that the list with its new elements must be checked again.
 const LIST_KEYWORDS: [&str; 9] = [
-    "maxItems", "minItems", "uniqueItems", "prefixItems", "contains", "allOf", "anyOf", "oneOf",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "prefixItems",
+    "contains",
+    "allOf",
+    "anyOf",
+    "oneOf",
     "$ref",
 ];
 
@@ -63,8 +70,7 @@ impl Condition {
 impl Program {
     /// Compiles `graph`. Errors: [`Error::GraphUnusable`].
     pub(super) fn new(graph: Arc<Graph>, factory: &dyn NodeFactory) -> Result<Self, Error> {
-        let unusable =
-            |reason: String| Error::GraphUnusable { graph: graph.name.clone(), reason };
+        let unusable = |reason: String| Error::GraphUnusable { graph: graph.name.clone(), reason };
         let mut channels = HashMap::new();
         for (name, channel) in &graph.channels {
             let schema = compile(&channel.schema).map_err(|error| unusable(error.clone()))?;
@@ -91,11 +97,7 @@ impl Program {
     }
 
     /// Checks what a node wants to write. Errors: unknown, undeclared or misfit channels.
-    pub(super) fn check_writes(
-        &self,
-        node: &str,
-        writes: &[(String, Value)],
-    ) -> Result<(), Error> {
+    pub(super) fn check_writes(&self, node: &str, writes: &[(String, Value)]) -> Result<(), Error> {
         let Some((_, _, step)) = self.step(node) else { return Ok(()) };
         for (channel, value) in writes {
             let Some(rules) = self.channels.get(channel) else {
@@ -249,8 +251,7 @@ fn step(graph: &Graph, node: &graph::Node, factory: &dyn NodeFactory) -> Result<
         .iter()
         .map(|route| route.when.as_deref().map(|when| condition(graph, when)).transpose())
         .collect::<Result<_, _>>()?;
-    let until =
-        node.repeat.as_ref().map(|repeat| condition(graph, &repeat.until)).transpose()?;
+    let until = node.repeat.as_ref().map(|repeat| condition(graph, &repeat.until)).transpose()?;
     let mut writes: Vec<String> = node.writes.iter().cloned().collect();
     if let graph::Kind::Set(channels) = &node.kind {
         writes.extend(channels.keys().cloned());

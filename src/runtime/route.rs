@@ -53,8 +53,7 @@ pub(super) fn takes_over(
 ) -> Result<Option<usize>, Error> {
     let seen = run_error(&node.name, error);
     for (index, when) in step.on_error.iter().enumerate() {
-        let holds =
-            when.as_ref().map_or(Ok(true), |when| eval(program, when, state, Some(&seen)));
+        let holds = when.as_ref().map_or(Ok(true), |when| eval(program, when, state, Some(&seen)));
         if holds.map_err(|reason| cannot_leave(node, reason))? {
             return Ok(Some(index));
         }

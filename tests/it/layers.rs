@@ -114,7 +114,7 @@ fn every_room_imports_only_what_the_table_allows() {
                 wrong.push(format!("{}: `{room}` may not import `{used}`", path.display()));
             }
         }
-        if code.contains("super::super") {
+        if code.contains("super::super::") {
             wrong.push(format!("{}: super::super", path.display()));
         }
         if code.contains("pub use crate::") {

@@ -22,9 +22,10 @@ impl Sum {
     fn plus(self, value: &Value) -> Result<Self, String> {
         let integer = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
         match (self, integer) {
-            (Self::Integer(total), Some(n)) => {
-                total.checked_add(n).map(Self::Integer).ok_or_else(|| "the sum overflows".to_owned())
-            }
+            (Self::Integer(total), Some(n)) => total
+                .checked_add(n)
+                .map(Self::Integer)
+                .ok_or_else(|| "the sum overflows".to_owned()),
             (Self::Real(total), Some(n)) => Ok(Self::Real(total + n as f64)),
             (total, None) => {
                 let n = value
