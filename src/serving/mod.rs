@@ -2,12 +2,18 @@
 //!
 //! The simulated fleet implements the same traits; nothing above this room can tell which it talks to.
 
+mod client_tap;
 mod dialect;
 mod error;
 pub mod exposition;
+mod external;
 mod flags;
+pub mod gpu;
 mod histogram;
 mod history;
+mod http;
+pub mod process;
+mod scraped;
 mod sglang;
 mod tgi;
 mod traits;
@@ -16,7 +22,10 @@ mod window;
 
 pub use dialect::{DIALECTS, dialect, engine_of};
 pub use error::Error;
+pub use external::advice;
 pub use history::PageHistory;
+pub use http::http_client;
+pub use scraped::{Backends, ScrapeOptions, Scraped};
 pub use sglang::Sglang;
 pub use tgi::Tgi;
 pub use traits::{

@@ -140,7 +140,8 @@ impl Server {
                 self.replica.set_slowdown(slowdown);
             }
         }
-        let mut watch = Watch { counters: &mut self.counters, held: &mut self.held, ended: Vec::new() };
+        let mut watch =
+            Watch { counters: &mut self.counters, held: &mut self.held, ended: Vec::new() };
         self.replica.advance_to(at_s, &mut watch);
         watch.ended
     }

@@ -9,9 +9,7 @@ use super::page;
 use super::sessions::Sessions;
 use super::spec::{Fault, WorldSpec};
 use crate::base::{EffectKey, Millis, stable_hash};
-use crate::domain::{
-    Arm, ArmWeight, Backend, Finish, RequestRecord, ServingConfig, TrafficTable,
-};
+use crate::domain::{Arm, ArmWeight, Backend, Finish, RequestRecord, ServingConfig, TrafficTable};
 use crate::serving::history::PageHistory;
 use crate::serving::{Error, LoadSpec, Page, Purpose};
 use crate::sim::Request;
@@ -258,7 +256,9 @@ impl Fleet {
                 let refused = broken(502);
                 self.record(refused);
             }
-            Some(server) if assign::place("errors", &format!("{}", request.id)) < server.error_ratio => {
+            Some(server)
+                if assign::place("errors", &format!("{}", request.id)) < server.error_ratio =>
+            {
                 server.counters.fail();
                 let failed = broken(500);
                 self.record(failed);
@@ -310,9 +310,9 @@ impl Fleet {
             started: self.moment(held.arrival_s),
             finished: self.moment(finished_s),
             ttft_ms: done.map(|d| ms(d.arrival_s, d.first_token_s)),
-            tpot_ms: done.filter(|d| d.output_tokens > 1).map(|d| {
-                ms(d.first_token_s, d.finished_s) / f64::from(d.output_tokens - 1)
-            }),
+            tpot_ms: done
+                .filter(|d| d.output_tokens > 1)
+                .map(|d| ms(d.first_token_s, d.finished_s) / f64::from(d.output_tokens - 1)),
             itl_max_ms: done.map(|d| d.itl_max_s * 1000.0),
             e2e_ms: done.map(|d| ms(d.arrival_s, d.finished_s)),
             input_tokens: Some(held.input_tokens),
@@ -372,7 +372,8 @@ impl Fleet {
         let launched = self.fits(config).and_then(|()| {
             let ready_s = self.now_s + self.spec.start_up_s;
             let times = (self.now_s, ready_s);
-            let started = Server::start(&self.spec, id.clone(), key.clone(), config, purpose, times);
+            let started =
+                Server::start(&self.spec, id.clone(), key.clone(), config, purpose, times);
             started.map_err(|error| error.to_string())
         });
         let outcome = launched.map(|server| {
@@ -392,12 +393,17 @@ impl Fleet {
         let wanted = devices(config);
         if used + wanted > self.spec.gpus {
             let free = self.spec.gpus.saturating_sub(used);
-            return Err(format!("{wanted} GPUs are needed and {free} of {} are free", self.spec.gpus));
+            return Err(format!(
+                "{wanted} GPUs are needed and {free} of {} are free",
+                self.spec.gpus
+            ));
         }
         for fault in &self.spec.faults {
             if let Fault::FailsToStart { knob, value } = fault {
                 if config.value(*knob) == Some(value) {
-                    return Err(format!("RuntimeError: Engine core initialization failed ({knob}={value})"));
+                    return Err(format!(
+                        "RuntimeError: Engine core initialization failed ({knob}={value})"
+                    ));
                 }
             }
         }

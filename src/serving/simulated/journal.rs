@@ -24,7 +24,8 @@ impl Journal {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(io)?;
+        let file =
+            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(io)?;
         let (lines, whole_bytes) = read(&file, &shown)?;
         file.set_len(whole_bytes).map_err(io)?;
         let mut journal = Self { file, path: shown.clone() };
@@ -33,9 +34,11 @@ impl Journal {
                 let action = Action::World { fingerprint: fingerprint.to_owned() };
                 journal.append(&Line { at_ms: 0, action })?;
             }
-            Some(Line { action: Action::World { fingerprint: held }, .. }) if held == fingerprint => {}
+            Some(Line { action: Action::World { fingerprint: held }, .. })
+                if held == fingerprint => {}
             Some(_) => {
-                let detail = "it belongs to another world; remove it or use another store".to_owned();
+                let detail =
+                    "it belongs to another world; remove it or use another store".to_owned();
                 return Err(Error::Corrupt { what: shown, detail });
             }
         }

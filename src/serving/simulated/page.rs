@@ -105,26 +105,98 @@ pub(super) fn render(served_model: &str, replica: &Replica, counters: &Counters)
     };
     let total = replica.kv_total_blocks().max(1) as f64;
     let totals = replica.totals();
-    one("num_requests_running", "gauge", "Number of requests in model execution batches.", f64::from(replica.running()));
-    one("num_requests_waiting", "gauge", "Number of requests waiting to be processed.", f64::from(replica.waiting()));
-    one("kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", replica.kv_used_blocks() as f64 / total);
-    one("prefix_cache_queries_total", "counter", "Prefix cache queries, in terms of number of queried tokens.", totals.prefix_queries_tokens as f64);
-    one("prefix_cache_hits_total", "counter", "Prefix cache hits, in terms of number of cached tokens.", totals.prefix_hits_tokens as f64);
-    one("num_preemptions_total", "counter", "Cumulative number of preemption from the engine.", totals.preemptions as f64);
-    one("prompt_tokens_total", "counter", "Number of prefill tokens processed.", counters.prompt_tokens as f64);
-    one("generation_tokens_total", "counter", "Number of generation tokens processed.", counters.generation_tokens as f64);
+    one(
+        "num_requests_running",
+        "gauge",
+        "Number of requests in model execution batches.",
+        f64::from(replica.running()),
+    );
+    one(
+        "num_requests_waiting",
+        "gauge",
+        "Number of requests waiting to be processed.",
+        f64::from(replica.waiting()),
+    );
+    one(
+        "kv_cache_usage_perc",
+        "gauge",
+        "KV-cache usage. 1 means 100 percent usage.",
+        replica.kv_used_blocks() as f64 / total,
+    );
+    one(
+        "prefix_cache_queries_total",
+        "counter",
+        "Prefix cache queries, in terms of number of queried tokens.",
+        totals.prefix_queries_tokens as f64,
+    );
+    one(
+        "prefix_cache_hits_total",
+        "counter",
+        "Prefix cache hits, in terms of number of cached tokens.",
+        totals.prefix_hits_tokens as f64,
+    );
+    one(
+        "num_preemptions_total",
+        "counter",
+        "Cumulative number of preemption from the engine.",
+        totals.preemptions as f64,
+    );
+    one(
+        "prompt_tokens_total",
+        "counter",
+        "Number of prefill tokens processed.",
+        counters.prompt_tokens as f64,
+    );
+    one(
+        "generation_tokens_total",
+        "counter",
+        "Number of generation tokens processed.",
+        counters.generation_tokens as f64,
+    );
     outcomes(&mut page, &labels, counters);
     let histograms: [(&Histogram, &str, &str); 10] = [
         (&counters.input, "request_prompt_tokens", "Number of prefill tokens processed."),
         (&counters.output, "request_generation_tokens", "Number of generation tokens processed."),
-        (&counters.step_tokens, "iteration_tokens_total", "Histogram of number of tokens per engine_step."),
-        (&counters.ttft, "time_to_first_token_seconds", "Histogram of time to first token in seconds."),
-        (&counters.itl, "inter_token_latency_seconds", "Histogram of inter-token latency in seconds."),
-        (&counters.tpot, "request_time_per_output_token_seconds", "Histogram of time_per_output_token_seconds per request."),
-        (&counters.e2e, "e2e_request_latency_seconds", "Histogram of e2e request latency in seconds."),
-        (&counters.queue, "request_queue_time_seconds", "Histogram of time spent in WAITING phase for request."),
-        (&counters.prefill, "request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request."),
-        (&counters.decode, "request_decode_time_seconds", "Histogram of time spent in DECODE phase for request."),
+        (
+            &counters.step_tokens,
+            "iteration_tokens_total",
+            "Histogram of number of tokens per engine_step.",
+        ),
+        (
+            &counters.ttft,
+            "time_to_first_token_seconds",
+            "Histogram of time to first token in seconds.",
+        ),
+        (
+            &counters.itl,
+            "inter_token_latency_seconds",
+            "Histogram of inter-token latency in seconds.",
+        ),
+        (
+            &counters.tpot,
+            "request_time_per_output_token_seconds",
+            "Histogram of time_per_output_token_seconds per request.",
+        ),
+        (
+            &counters.e2e,
+            "e2e_request_latency_seconds",
+            "Histogram of e2e request latency in seconds.",
+        ),
+        (
+            &counters.queue,
+            "request_queue_time_seconds",
+            "Histogram of time spent in WAITING phase for request.",
+        ),
+        (
+            &counters.prefill,
+            "request_prefill_time_seconds",
+            "Histogram of time spent in PREFILL phase for request.",
+        ),
+        (
+            &counters.decode,
+            "request_decode_time_seconds",
+            "Histogram of time spent in DECODE phase for request.",
+        ),
     ];
     for (histogram, name, help) in histograms {
         histogram.write(&mut page, name, help, &labels);

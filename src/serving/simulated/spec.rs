@@ -167,7 +167,8 @@ impl WorldSpec {
             last_lines: vec![format!("ValueError: {reason}")],
             reason,
         };
-        let unknown = |what: &str, name: &str| refused(format!("no {what} `{name}` in the catalogue"));
+        let unknown =
+            |what: &str, name: &str| refused(format!("no {what} `{name}` in the catalogue"));
         let model = sim::model(&self.model).ok_or_else(|| unknown("model", &self.model))?;
         let gpu = sim::gpu(&self.gpu).ok_or_else(|| unknown("device", &self.gpu))?;
         let config = EngineConfig::resolve(config, &model, &gpu)
