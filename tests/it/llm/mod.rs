@@ -1,1 +1,9 @@
 //! Behaviour of `llm` through its public door.
+
+mod answers;
+mod failures;
+mod mock;
+mod probing;
+mod requests;
+mod scripting;
+mod streams;
