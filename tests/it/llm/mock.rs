@@ -34,6 +34,8 @@ pub enum Turn {
     Idle(Vec<Value>),
     /// Not even a status line.
     Silent,
+    /// These bytes as a stream of events.
+    Raw(String),
     /// A body of this content type with status 200.
     Plain(&'static str, String),
 }
@@ -142,6 +144,7 @@ async fn complete(State(world): State<Arc<World>>, headers: HeaderMap, body: Byt
         Turn::Cut(events) => sse(text(&events)),
         Turn::Break(events) => sse_body(then_broken(text(&events))),
         Turn::Idle(events) => sse_body(then_silence(world, text(&events))),
+        Turn::Raw(text) => sse(text),
         Turn::Silent => std::future::pending().await,
         Turn::Plain(kind, body) => {
             Response::builder().header("content-type", kind).body(Body::from(body)).unwrap()

@@ -2,6 +2,7 @@
 
 mod answers;
 mod failures;
+mod leaks;
 mod mock;
 mod probing;
 mod requests;
