@@ -11,6 +11,7 @@ mod failure;
 mod pause;
 mod price;
 mod probe;
+mod redact;
 mod request;
 mod retry;
 mod schema;

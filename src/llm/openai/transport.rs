@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::endpoint::Endpoint;
 use super::failure::{Failure, classify};
+use super::redact::without_key;
 use super::request::WireRequest;
 use crate::base::Clock;
 
@@ -114,7 +115,7 @@ fn boxed(failure: Failure) -> OpenAIError {
     OpenAIError::Boxed(Box::new(failure))
 }
 
-/// Passes a stream through. A server that ignored `stream: true` has its one reply made an event of its own.
+/// Passes a stream on, without our key. A server that ignored `stream: true` has its one reply made an event of its own.
 async fn as_stream(
     response: reqwest::Response,
     endpoint: &Endpoint,
@@ -122,7 +123,8 @@ async fn as_stream(
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
     if kind.starts_with("text/event-stream") || kind.is_empty() {
-        return Ok(response);
+        let pieces = without_key(response.bytes_stream().boxed(), endpoint);
+        return Ok(http::Response::new(reqwest::Body::wrap_stream(pieces)).into());
     }
     if !kind.starts_with("application/json") {
         let detail = format!("200 with {}, which is no model's answer", endpoint.quote(&kind));
@@ -131,8 +133,10 @@ async fn as_stream(
     let body = read_body(response).await?;
     let value: Value = serde_json::from_slice(&body)
         .map_err(|error| Failure::transient(format!("200 with broken JSON: {error}")))?;
-    let event = format!("data: {value}\n\ndata: [DONE]\n\n");
-    Ok(http::Response::new(reqwest::Body::from(event)).into())
+    let event = Bytes::from(format!("data: {value}\n\ndata: [DONE]\n\n"));
+    let pieces = futures::stream::iter([Ok::<_, std::io::Error>(event)]);
+    let pieces = without_key(pieces, endpoint);
+    Ok(http::Response::new(reqwest::Body::wrap_stream(pieces)).into())
 }
 
 /// The body, cut at [`BODY_BYTES_MAX`].
