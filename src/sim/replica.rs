@@ -1,40 +1,49 @@
 //! One serving engine in simulated time: vLLM V1's scheduler over paged KV memory.
 //!
-//! Source of the scheduling rules: vLLM `v1/core/sched/scheduler.py` (running first, then waiting; one token budget;
-//! last-in-first-out preemption by recompute).
+//! Time passes in steps. A step is planned when it begins (`schedule`), and felt when it ends (`progress`). A run of
+//! steps in which nothing but decoding happens is taken in one go (`stride`) unless the observer asks for every step;
+//! the history is the same to the picosecond.
 
 use std::collections::VecDeque;
 
-use super::blocks::{Blocks, HASH_TOKENS};
-use super::cost::{Batch, StepTime};
+use super::cost::StepTime;
+use super::lockstep::Lockstep;
+use super::pool::Pool;
+use super::schedule::Plan;
 use super::sequence::Sequence;
-use super::{Observer, Refusal, ReplicaSpec, Request, Step};
+use super::speculation::Speculation;
+use super::ticks::{Ps, ps, seconds};
+use super::usage::Usage;
+use super::{Observer, Refusal, ReplicaSpec, Request};
 
-/// A simulated replica. Give it requests in order of arrival, then let time pass.
+/// A simulated replica. Give it requests, then let time pass.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    spec: ReplicaSpec,
-    step_time: StepTime,
-    blocks: Blocks,
-    /// Submitted, not yet arrived.
-    inbox: VecDeque<Request>,
-    waiting: VecDeque<Sequence>,
-    running: Vec<Sequence>,
-    now_s: f64,
-    step: Option<Planned>,
-    totals: Totals,
-}
-
-/// A step under way: how many tokens each running request gets.
-#[derive(Debug, Clone)]
-struct Planned {
-    ends_s: f64,
-    duration_s: f64,
-    /// Parallel to `running`.
-    pieces: Vec<u32>,
-    tokens: u32,
-    prefill_tokens: u32,
-    preempted: u32,
+    pub(super) spec: ReplicaSpec,
+    pub(super) cost: StepTime,
+    pub(super) pool: Pool,
+    /// Every request inside, by slot.
+    pub(super) slots: Vec<Sequence>,
+    vacant: Vec<u32>,
+    /// Submitted, not yet arrived; by arrival.
+    pub(super) inbox: VecDeque<(Ps, Request)>,
+    pub(super) waiting: VecDeque<u32>,
+    /// In order of admission: the last is evicted first.
+    pub(super) running: Vec<u32>,
+    /// Those of `running` that are in prefill or catching up, in the same order.
+    pub(super) behind: Vec<u32>,
+    /// Those of `running` that decode.
+    pub(super) lockstep: Lockstep,
+    pub(super) speculation: Speculation,
+    /// When the last step ended; the next one begins then, or when something arrives.
+    pub(super) now: Ps,
+    pub(super) step: Option<Plan>,
+    /// A plan's list, kept for the next plan.
+    pub(super) spare: Vec<(u32, u32)>,
+    /// The request at the head of the queue that did not fit, and the pool's releases when it was tried.
+    pub(super) blocked: Option<(u64, u64)>,
+    pub(super) totals: Totals,
+    pub(super) usage: Usage,
 }
 
 /// Counters since the start.
@@ -53,55 +62,84 @@ impl Replica {
     ///
     /// Errors: what [`ReplicaSpec::kv_blocks`] refuses.
     pub fn new(spec: ReplicaSpec) -> Result<Self, Refusal> {
-        let blocks = Blocks::new(spec.kv_blocks()?, spec.config.block_size);
+        let blocks = spec.kv_blocks()?;
         Ok(Self {
-            step_time: StepTime::new(&spec),
-            blocks,
-            spec,
+            cost: StepTime::new(&spec),
+            pool: Pool::new(blocks),
+            slots: Vec::new(),
+            vacant: Vec::new(),
             inbox: VecDeque::new(),
             waiting: VecDeque::new(),
             running: Vec::new(),
-            now_s: 0.0,
+            behind: Vec::new(),
+            lockstep: Lockstep::new(spec.config.block_size),
+            speculation: Speculation::new(spec.config.speculative_tokens),
+            now: 0,
             step: None,
+            spare: Vec::new(),
+            blocked: None,
             totals: Totals::default(),
+            usage: Usage::new(blocks),
+            spec,
         })
     }
 
-    /// Hands a request over. Requests come in order of arrival, none before the time already passed.
+    /// Hands a request over: now, or ahead of its arrival. One that arrives in the past arrives now.
     pub fn submit(&mut self, request: Request) {
-        self.inbox.push_back(request);
+        let arrival = ps(request.arrival_s);
+        let at = self.inbox.iter().rposition(|(other, _)| *other <= arrival).map_or(0, |at| at + 1);
+        self.inbox.insert(at, (arrival, request));
     }
 
     /// Lets time pass until `until_s` [s]: every step that ends by then is done.
+    ///
+    /// Many short advances give the same history as one long one, as long as a request is submitted before its arrival
+    /// has passed.
     pub fn advance_to<O: Observer>(&mut self, until_s: f64, observer: &mut O) {
+        let until = ps(until_s);
         loop {
-            if self.step.is_none() && !self.plan(until_s, observer) {
-                return;
-            }
-            match &self.step {
-                Some(step) if step.ends_s <= until_s => self.finish_step(observer),
-                _ => return,
+            match self.step.take_if(|step| step.ends <= until) {
+                Some(step) => self.complete(step, observer),
+                None if self.step.is_some() => break,
+                None if !self.begin(until, observer) => break,
+                None => {}
             }
         }
+        self.take_arrivals(until, observer);
     }
 
     /// Takes a request out, wherever it is. Nothing is reported.
     pub fn abort(&mut self, id: u64) {
-        self.inbox.retain(|request| request.id != id);
-        self.waiting.retain(|sequence| sequence.request.id != id);
-        if let Some(at) = self.running.iter().position(|s| s.request.id == id) {
-            let sequence = self.running.remove(at);
-            self.free(&sequence);
+        self.inbox.retain(|(_, request)| request.id != id);
+        let waits =
+            self.waiting.iter().position(|slot| self.slots[*slot as usize].request.id == id);
+        if let Some(slot) = waits.and_then(|at| self.waiting.remove(at)) {
+            self.pool.forget(id);
+            self.vacate(slot);
+        }
+        let runs = self.running.iter().position(|slot| self.slots[*slot as usize].request.id == id);
+        if let Some(at) = runs {
+            let slot = self.running.remove(at);
+            let under_way = self.step.as_ref().map_or(0, |step| step.tokens_each);
+            self.leave_lockstep(slot, under_way);
+            self.behind.retain(|other| *other != slot);
             if let Some(step) = &mut self.step {
-                step.pieces.remove(at);
+                step.pieces.retain(|(other, _)| *other != slot);
             }
+            self.free(slot);
+            self.vacate(slot);
         }
     }
 
     /// When something will happen next [s]; `None` when it is idle.
     pub fn next_event_s(&self) -> Option<f64> {
-        let step = self.step.as_ref().map(|step| step.ends_s);
-        step.or_else(|| self.inbox.front().map(|request| request.arrival_s.max(self.now_s)))
+        if let Some(step) = &self.step {
+            return Some(seconds(step.ends));
+        }
+        if !self.running.is_empty() || !self.waiting.is_empty() {
+            return Some(seconds(self.now));
+        }
+        self.inbox.front().map(|(arrival, _)| seconds(self.now.max(*arrival)))
     }
 
     /// Requests in the batch.
@@ -114,14 +152,14 @@ impl Replica {
         self.waiting.len() as u32
     }
 
-    /// KV blocks needed right now.
+    /// KV blocks that requests hold; vLLM's usage gauge counts these, not what is merely cached.
     pub fn kv_used_blocks(&self) -> u64 {
-        self.blocks.used()
+        self.pool.used()
     }
 
     /// KV blocks there are.
     pub fn kv_total_blocks(&self) -> u64 {
-        self.blocks.total()
+        self.pool.total()
     }
 
     /// Counters since the start.
@@ -129,284 +167,131 @@ impl Replica {
         self.totals
     }
 
+    /// Prompt tokens found in the prefix cache since the start.
+    pub fn prefix_hits_tokens(&self) -> u64 {
+        self.totals.prefix_hits_tokens
+    }
+
+    /// Prompt tokens looked up in the prefix cache since the start.
+    pub fn prefix_queries_tokens(&self) -> u64 {
+        self.totals.prefix_queries_tokens
+    }
+
+    /// Evictions since the start.
+    pub fn preemptions_total(&self) -> u64 {
+        self.totals.preemptions
+    }
+
     /// What it is made of.
     pub fn spec(&self) -> &ReplicaSpec {
         &self.spec
     }
 
-    /// Makes every later step slower (or faster again) by this factor: a throttled or shared device.
+    /// Makes every step that begins from now on this many times as long as the model says: a throttled or shared
+    /// device. It replaces the coefficients' own `slowdown`.
     pub fn set_slowdown(&mut self, factor: f64) {
-        self.step_time.slowdown = factor;
+        self.cost.set_slowdown(factor);
     }
 
-    /// Plans the next step. False when there is nothing to do before `until_s`.
-    fn plan<O: Observer>(&mut self, until_s: f64, observer: &mut O) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() {
-            match self.inbox.front() {
-                Some(next) if next.arrival_s <= until_s => {
-                    self.now_s = self.now_s.max(next.arrival_s);
-                }
-                _ => return false,
+    /// Requests inside, those that arrive this very moment included.
+    pub(super) fn load(&self) -> usize {
+        self.running.len() + self.waiting.len() + self.inbox.len()
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Puts arrivals before `bound` in the queue, or refuses them.
+    pub(super) fn take_arrivals<O: Observer>(&mut self, bound: Ps, observer: &mut O) {
+        while self.inbox.front().is_some_and(|(arrival, _)| *arrival < bound) {
+            let Some((arrival, request)) = self.inbox.pop_front() else { return };
+            if self.admits(&request) {
+                let slot = self.occupy(Sequence::new(request, arrival));
+                self.waiting.push_back(slot);
+            } else {
+                observer.refused(&request, seconds(arrival));
             }
         }
-        self.admit_arrivals(observer);
-        let mut budget = self.spec.config.max_num_batched_tokens;
-        let (mut pieces, preempted) = self.plan_running(&mut budget);
-        if preempted == 0 {
-            self.plan_waiting(&mut budget, &mut pieces);
-        }
-        let batch = self.batch(&pieces);
-        if batch.tokens == 0 {
-            // Everything that waits was refused, or nothing fits: only an arrival can change that.
-            return self.skip_to_arrival(until_s, observer);
-        }
-        let prefill_tokens = self.prefill_tokens(&pieces);
-        let duration_s = self.step_time.seconds(&batch);
-        let ends_s = self.now_s + duration_s;
-        let tokens = batch.tokens;
-        self.step = Some(Planned { ends_s, duration_s, pieces, tokens, prefill_tokens, preempted });
-        true
     }
 
-    fn skip_to_arrival<O: Observer>(&mut self, until_s: f64, observer: &mut O) -> bool {
-        match self.inbox.front().map(|next| next.arrival_s) {
-            Some(arrival_s) if arrival_s <= until_s && arrival_s > self.now_s => {
-                self.now_s = arrival_s;
-                self.plan(until_s, observer)
-            }
-            _ => false,
-        }
-    }
-
-    /// Moves what has arrived into the queue, or refuses it.
-    fn admit_arrivals<O: Observer>(&mut self, observer: &mut O) {
+    /// The API server's check: fits the context window and the memory, and the queue has room.
+    fn admits(&self, request: &Request) -> bool {
         let config = &self.spec.config;
-        while let Some(next) = self.inbox.front() {
-            if next.arrival_s > self.now_s {
-                return;
+        let length = request.input_tokens.saturating_add(request.output_tokens.max(1));
+        let blocks = u64::from(length.div_ceil(config.block_size));
+        let full = config.max_num_queued_reqs.is_some_and(|max| self.waiting() >= max);
+        length <= config.max_model_len && blocks < self.pool.total() && !full
+    }
+
+    fn occupy(&mut self, mut sequence: Sequence) -> u32 {
+        sequence.request.input_tokens = sequence.request.input_tokens.max(1);
+        sequence.request.output_tokens = sequence.request.output_tokens.max(1);
+        match self.vacant.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = sequence;
+                slot
             }
-            let too_long =
-                next.input_tokens.saturating_add(next.output_tokens) > config.max_model_len;
-            let full =
-                config.max_num_queued_reqs.is_some_and(|max| self.waiting.len() as u32 >= max);
-            let Some(request) = self.inbox.pop_front() else { return };
-            if too_long || full {
-                observer.refused(&request, self.now_s);
-            } else {
-                self.waiting.push_back(Sequence::new(request));
-            }
-        }
-    }
-
-    /// Pieces for the requests in the batch, oldest first; the newest are evicted when memory runs out.
-    fn plan_running(&mut self, budget: &mut u32) -> (Vec<u32>, u32) {
-        let mut pieces = Vec::with_capacity(self.running.len() + 1);
-        let mut preempted = 0;
-        let mut at = 0;
-        while at < self.running.len() {
-            let piece = self.piece(&self.running[at], *budget);
-            let fits = loop {
-                if self.grow(at, piece) {
-                    break true;
-                }
-                let Some(victim) = self.running.pop() else { break false };
-                preempted += 1;
-                self.preempt(victim);
-                if at >= self.running.len() {
-                    break false;
-                }
-            };
-            if !fits {
-                break;
-            }
-            *budget -= piece;
-            pieces.push(piece);
-            at += 1;
-        }
-        (pieces, preempted)
-    }
-
-    /// Pieces for the requests at the head of the queue, while there are seats, budget and memory.
-    fn plan_waiting(&mut self, budget: &mut u32, pieces: &mut Vec<u32>) {
-        while *budget > 0 && (self.running.len() as u32) < self.spec.config.max_num_seqs {
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
-            let held = self.look_up(&sequence);
-            let cached = held as u32 * HASH_TOKENS;
-            sequence.computed = cached;
-            let piece = self.piece(&sequence, *budget);
-            let whole = piece == sequence.pending();
-            sequence.held_pieces = held;
-            let own = sequence.blocks_for(cached + piece, self.spec.config.block_size);
-            self.blocks.hold(&sequence.request.prefix_hashes[..held]);
-            if (!self.spec.config.enable_chunked_prefill && !whole) || !self.blocks.take(own) {
-                self.blocks.release(&sequence.request.prefix_hashes[..held]);
-                sequence.computed = 0;
-                sequence.held_pieces = 0;
-                self.waiting.push_front(sequence);
-                return;
-            }
-            sequence.own_blocks = own;
-            self.count_lookup(&mut sequence, cached);
-            sequence.scheduled_s.get_or_insert(self.now_s);
-            *budget -= piece;
-            pieces.push(piece);
-            self.running.push(sequence);
-        }
-    }
-
-    /// Leading pieces of the prompt that are cached. The last token is always computed: it gives the first answer token.
-    fn look_up(&self, sequence: &Sequence) -> usize {
-        if !self.spec.config.enable_prefix_caching {
-            return 0;
-        }
-        let last_whole = (sequence.request.input_tokens.saturating_sub(1) / HASH_TOKENS) as usize;
-        let hashes = &sequence.request.prefix_hashes;
-        self.blocks.cached_pieces(&hashes[..hashes.len().min(last_whole)])
-    }
-
-    fn count_lookup(&mut self, sequence: &mut Sequence, cached: u32) {
-        if self.spec.config.enable_prefix_caching {
-            self.totals.prefix_queries_tokens += u64::from(sequence.request.input_tokens);
-            self.totals.prefix_hits_tokens += u64::from(cached);
-        }
-        if sequence.preemptions == 0 {
-            sequence.cached_tokens = cached;
-        }
-    }
-
-    /// Tokens this request gets in a step.
-    fn piece(&self, sequence: &Sequence, budget: u32) -> u32 {
-        let threshold = match self.spec.config.long_prefill_token_threshold {
-            0 => u32::MAX,
-            threshold => threshold,
-        };
-        sequence.pending().min(budget).min(threshold)
-    }
-
-    /// Makes room for `piece` more tokens of the request at `at`.
-    fn grow(&mut self, at: usize, piece: u32) -> bool {
-        let sequence = &self.running[at];
-        let needed = sequence.blocks_for(sequence.computed + piece, self.spec.config.block_size);
-        let more = needed.saturating_sub(sequence.own_blocks);
-        if more > 0 && !self.blocks.take(more) {
-            return false;
-        }
-        self.running[at].own_blocks += more;
-        true
-    }
-
-    fn preempt(&mut self, mut sequence: Sequence) {
-        self.free(&sequence);
-        sequence.evict();
-        self.totals.preemptions += 1;
-        self.waiting.push_front(sequence);
-    }
-
-    fn free(&mut self, sequence: &Sequence) {
-        self.blocks.give_back(sequence.own_blocks);
-        self.blocks.release(&sequence.request.prefix_hashes[..sequence.held_pieces]);
-    }
-
-    fn batch(&self, pieces: &[u32]) -> Batch {
-        let mut batch = Batch::default();
-        for (sequence, &piece) in self.running.iter().zip(pieces) {
-            if piece == 0 {
-                continue;
-            }
-            batch.tokens += piece;
-            batch.requests += 1;
-            let (context, n) = (f64::from(sequence.computed), f64::from(piece));
-            if sequence.in_prefill() {
-                batch.prefill_pairs += n * (context + n / 2.0);
-            } else {
-                batch.decode_context += context;
+            None => {
+                self.slots.push(sequence);
+                (self.slots.len() - 1) as u32
             }
         }
-        batch
     }
 
-    fn prefill_tokens(&self, pieces: &[u32]) -> u32 {
-        let running = self.running.iter().zip(pieces);
-        running.filter(|(s, _)| s.in_prefill()).map(|(_, piece)| *piece).sum()
+    pub(super) fn vacate(&mut self, slot: u32) {
+        // The hashes are the only large part; the slot itself is overwritten by its next tenant.
+        self.slots[slot as usize].request.prefix_hashes = Vec::new();
+        self.vacant.push(slot);
     }
 
-    /// Ends the step under way: tokens reach their clients, finished requests leave.
-    fn finish_step<O: Observer>(&mut self, observer: &mut O) {
-        let Some(step) = self.step.take() else { return };
-        self.now_s = step.ends_s;
-        observer.step(&Step {
-            ended_s: step.ends_s,
-            duration_s: step.duration_s,
-            tokens: step.tokens,
-            prefill_tokens: step.prefill_tokens,
-            batch: step.pieces.iter().filter(|piece| **piece > 0).count() as u32,
-            preempted: step.preempted,
-        });
-        let seen_s = step.ends_s + self.spec.coefficients.ttft_overhead_s;
-        let mut finished = false;
-        for (at, &piece) in step.pieces.iter().enumerate() {
-            finished |= self.progress(at, piece, seen_s, observer);
+    /// Ends a request's decoding in step, if it does; `under_way` tokens are reserved by the step in flight.
+    pub(super) fn leave_lockstep(&mut self, slot: u32, under_way: u32) {
+        let block_size = self.spec.config.block_size;
+        let sequence = &mut self.slots[slot as usize];
+        let Some(joined) = sequence.joined.take() else { return };
+        let (tokens, longest) = self.lockstep.leave(joined);
+        if tokens > 0 {
+            sequence.last_token = self.now;
+            sequence.gap_max = sequence.gap_max.max(longest);
         }
-        if finished {
-            self.leave(observer);
-        }
+        // The last step of speculation may yield more than was asked for.
+        sequence.generated += tokens.min(sequence.remaining());
+        sequence.computed += tokens;
+        sequence.blocks = (sequence.computed + under_way).div_ceil(block_size);
+        self.publish(slot);
     }
 
-    /// Adds a piece to a request; true when that finished it.
-    fn progress<O: Observer>(
-        &mut self,
-        at: usize,
-        piece: u32,
-        seen_s: f64,
-        observer: &mut O,
-    ) -> bool {
-        let sequence = &mut self.running[at];
-        let was_prefill = sequence.in_prefill();
-        sequence.computed += piece;
-        if piece == 0 || sequence.computed < sequence.length() {
-            return false;
-        }
-        let gap_s = (sequence.generated > 0).then(|| seen_s - sequence.last_token_s);
-        sequence.generated += 1;
-        match gap_s {
-            None => sequence.first_token_s = seen_s,
-            Some(gap_s) => sequence.itl_max_s = sequence.itl_max_s.max(gap_s),
-        }
-        sequence.last_token_s = seen_s;
-        observer.token(sequence.request.id, seen_s, gap_s);
-        let done = sequence.generated >= sequence.request.output_tokens;
-        if was_prefill {
-            self.publish(at);
-        }
-        done
-    }
-
-    /// After a prefill the prompt's whole pieces are in the prefix cache.
-    fn publish(&mut self, at: usize) {
-        if !self.spec.config.enable_prefix_caching {
+    /// Makes a request's full blocks known by their hashes, as far as it has hashes.
+    pub(super) fn publish(&mut self, slot: u32) {
+        let config = &self.spec.config;
+        let sequence = &mut self.slots[slot as usize];
+        if !config.enable_prefix_caching || !sequence.publishes {
             return;
         }
-        let sequence = &mut self.running[at];
-        let whole = (sequence.request.input_tokens / HASH_TOKENS) as usize;
-        let until = sequence.request.prefix_hashes.len().min(whole);
-        if until > sequence.held_pieces {
-            let fresh = &sequence.request.prefix_hashes[sequence.held_pieces..until];
-            let moved = self.blocks.publish(fresh);
-            sequence.own_blocks = sequence.own_blocks.saturating_sub(moved);
-            sequence.held_pieces = until;
+        let full = sequence.computed / config.block_size;
+        let (mut shared, mut publishes) = (sequence.shared, true);
+        for hash in sequence.block_hashes(shared..full, config.block_size) {
+            publishes = self.pool.publish(hash);
+            if !publishes {
+                break;
+            }
+            shared += 1;
         }
+        sequence.shared = shared;
+        sequence.publishes = publishes;
     }
 
-    fn leave<O: Observer>(&mut self, observer: &mut O) {
-        let mut kept = Vec::with_capacity(self.running.len());
-        for sequence in std::mem::take(&mut self.running) {
-            if sequence.generated >= sequence.request.output_tokens {
-                self.free(&sequence);
-                observer.completion(&sequence.completion());
-            } else {
-                kept.push(sequence);
-            }
-        }
-        self.running = kept;
+    /// Gives back all of a request's blocks; what has a hash stays cached.
+    pub(super) fn free(&mut self, slot: u32) {
+        let sequence = &self.slots[slot as usize];
+        self.pool.release_plain(u64::from(sequence.blocks - sequence.shared));
+        self.release_shared(slot);
+    }
+
+    pub(super) fn release_shared(&mut self, slot: u32) {
+        let sequence = &self.slots[slot as usize];
+        let hashes = sequence.block_hashes(0..sequence.shared, self.spec.config.block_size);
+        self.pool.release_hashed(hashes.rev());
     }
 }

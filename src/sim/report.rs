@@ -1,23 +1,10 @@
-//! The simulator as a function: a config and a trace → latencies and throughput.
+//! What a trace saw of a config.
 
-use super::{Completion, Observer, Refusal, Replica, ReplicaSpec, Request, Step};
+use super::Completion;
+use crate::base::Millis;
+use crate::domain::{Arm, Finish, Objective, RequestRecord};
 
-/// What counts and when to stop.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SimOptions {
-    /// Requests that arrive before this are served and not counted [s].
-    pub warmup_s: f64,
-    /// Gives up this long after the last arrival [s]: an overloaded config need not be served to the end.
-    pub drain_s: f64,
-}
-
-impl Default for SimOptions {
-    fn default() -> Self {
-        Self { warmup_s: 10.0, drain_s: 120.0 }
-    }
-}
-
-/// What a trace saw.
+/// What a trace saw. Counted are the requests that arrived after the warm-up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SimReport {
     /// Counted requests that finished, in order of finishing.
@@ -26,164 +13,144 @@ pub struct SimReport {
     pub arrived: u64,
     /// Of these, refused at the door.
     pub refused: u64,
-    /// Evictions.
-    pub preemptions: u64,
-    /// Largest share of KV blocks in use, 0–1.
-    pub kv_utilization_max: f64,
-    /// Requests in a batch, mean over steps weighted by time.
-    pub running_mean: f64,
-    /// Counted time [s].
-    pub duration_s: f64,
     /// Requests that had not finished when it gave up.
     pub unfinished: u64,
+    /// Evictions, warm-up included.
+    pub preemptions: u64,
+    /// Prompt tokens found in the prefix cache ÷ looked up, warm-up included; `None` when the cache is off.
+    pub prefix_hit_ratio: Option<f64>,
+    /// Share of KV blocks held, mean over the replicas' busy time, 0–1.
+    pub kv_utilization_mean: f64,
+    /// Largest share of KV blocks held, 0–1.
+    pub kv_utilization_max: f64,
+    /// Requests in the batch of one replica, mean over its busy time.
+    pub running_mean: f64,
+    /// Requests in the queue of one replica, mean over its busy time.
+    pub waiting_mean: f64,
+    /// Growth of all queues together while requests came [requests/s], least squares; about 0 when they are stable.
+    pub waiting_growth_rps: f64,
+    /// From the end of the warm-up to the last arrival [s].
+    pub duration_s: f64,
+    /// Requests that finished in that time, whenever they arrived.
+    pub(super) finished: u64,
+    /// Tokens of those requests.
+    pub(super) finished_tokens: u64,
 }
 
 impl SimReport {
     /// The `q`-quantile of TTFT [ms].
     pub fn ttft_ms(&self, q: f64) -> Option<f64> {
-        quantile(self.completions.iter().map(|c| (c.first_token_s - c.arrival_s) * 1000.0), q)
+        quantile(self.completions.iter().map(Completion::ttft_ms), q)
     }
 
     /// The `q`-quantile of TPOT [ms], over requests with two tokens or more.
     pub fn tpot_ms(&self, q: f64) -> Option<f64> {
-        let several = self.completions.iter().filter(|c| c.output_tokens > 1);
-        let tpot = |c: &Completion| {
-            (c.finished_s - c.first_token_s) * 1000.0 / f64::from(c.output_tokens - 1)
-        };
-        quantile(several.map(tpot), q)
+        quantile(self.completions.iter().filter_map(Completion::tpot_ms), q)
     }
 
     /// The `q`-quantile of E2E latency [ms].
     pub fn e2e_ms(&self, q: f64) -> Option<f64> {
-        quantile(self.completions.iter().map(|c| (c.finished_s - c.arrival_s) * 1000.0), q)
+        quantile(self.completions.iter().map(Completion::e2e_ms), q)
     }
 
-    /// The `q`-quantile of each request's largest gap between tokens [ms].
+    /// The `q`-quantile of each request's largest gap between tokens [ms], over requests with two tokens or more.
     pub fn itl_max_ms(&self, q: f64) -> Option<f64> {
-        quantile(self.completions.iter().map(|c| c.itl_max_s * 1000.0), q)
+        quantile(self.completions.iter().filter_map(Completion::itl_max_ms), q)
     }
 
-    /// Counted requests finished per second.
+    /// Requests finished per second of counted time.
     pub fn finished_rps(&self) -> f64 {
-        self.completions.len() as f64 / self.duration_s.max(f64::MIN_POSITIVE)
+        self.finished as f64 / self.duration_s.max(f64::MIN_POSITIVE)
     }
 
-    /// Tokens generated per second by counted requests.
+    /// Tokens generated per second of counted time, by the requests that finished in it.
     pub fn throughput_tok_s(&self) -> f64 {
-        let tokens: f64 = self.completions.iter().map(|c| f64::from(c.output_tokens)).sum();
-        tokens / self.duration_s.max(f64::MIN_POSITIVE)
+        self.finished_tokens as f64 / self.duration_s.max(f64::MIN_POSITIVE)
     }
 
-    /// Requests per second that finished and that `good` accepts.
+    /// Counted requests per second that finished and that `good` accepts.
     pub fn goodput_rps(&self, good: impl Fn(&Completion) -> bool) -> f64 {
         let count = self.completions.iter().filter(|c| good(c)).count();
         count as f64 / self.duration_s.max(f64::MIN_POSITIVE)
     }
 
-    /// Whether the queue grew to the end: TTFT of the last quarter of arrivals is far above that of the first, or requests were left over.
+    /// Counted requests per second that met every per-request bound of `objective`.
+    pub fn goodput(&self, objective: &Objective) -> f64 {
+        self.goodput_rps(|completion| objective.met_by(&completion.record()))
+    }
+
+    /// Whether the load was more than it can take: requests were left over, or its queues grew by a twentieth of what
+    /// arrived, and by more than chance moves a short queue.
     pub fn overloaded(&self) -> bool {
-        if self.unfinished as f64 > 0.02 * self.arrived as f64 {
-            return true;
-        }
-        let mut by_arrival: Vec<_> =
-            self.completions.iter().map(|c| (c.arrival_s, c.first_token_s - c.arrival_s)).collect();
-        by_arrival.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let quarter = by_arrival.len() / 4;
-        if quarter < 10 {
-            return false;
-        }
-        let mean = |part: &[(f64, f64)]| part.iter().map(|p| p.1).sum::<f64>() / part.len() as f64;
-        let (first, last) = (mean(&by_arrival[..quarter]), mean(&by_arrival[3 * quarter..]));
-        last > 2.0 * first + 1.0
+        let arrival_rps = self.arrived as f64 / self.duration_s.max(f64::MIN_POSITIVE);
+        let grown = self.waiting_growth_rps * self.duration_s;
+        let grows =
+            self.waiting_growth_rps > 0.05 * arrival_rps && grows_past_chance(grown, self.arrived);
+        self.unfinished as f64 > 0.02 * self.arrived as f64 || grows
     }
 }
 
-/// Serves `trace` (in order of arrival, from time 0) on `replicas` equal replicas, each request on the least loaded.
-///
-/// Errors: what [`Replica::new`] refuses.
-pub fn simulate(
-    spec: &ReplicaSpec,
-    replicas: u32,
-    trace: &[Request],
-    options: &SimOptions,
-) -> Result<SimReport, Refusal> {
-    let mut fleet = vec![Replica::new(spec.clone())?; replicas.max(1) as usize];
-    let mut tally = Tally { warmup_s: options.warmup_s, ..Tally::default() };
-    for request in trace {
-        for replica in &mut fleet {
-            replica.advance_to(request.arrival_s, &mut tally);
-        }
-        let load = |replica: &Replica| replica.running() + replica.waiting();
-        if let Some(replica) = fleet.iter_mut().min_by_key(|replica| load(replica)) {
-            tally.note_kv(replica);
-            replica.submit(request.clone());
-        }
-        if request.arrival_s >= options.warmup_s {
-            tally.report.arrived += 1;
-        }
-    }
-    let last_s = trace.last().map_or(0.0, |request| request.arrival_s);
-    for replica in &mut fleet {
-        replica.advance_to(last_s + options.drain_s, &mut tally);
-        tally.report.preemptions += replica.totals().preemptions;
-    }
-    Ok(tally.into_report(last_s))
+/// A stable queue wanders by about the square root of the arrivals.
+fn grows_past_chance(grown: f64, arrived: u64) -> bool {
+    grown > 5.0 + (arrived as f64).sqrt()
 }
 
-#[derive(Default)]
-struct Tally {
-    warmup_s: f64,
-    report: SimReport,
-    running_seconds: f64,
-    stepped_s: f64,
-}
-
-impl Tally {
-    fn note_kv(&mut self, replica: &Replica) {
-        let total = replica.kv_total_blocks().max(1) as f64;
-        let share = replica.kv_used_blocks() as f64 / total;
-        self.report.kv_utilization_max = self.report.kv_utilization_max.max(share);
+impl Completion {
+    /// Time to first token [ms].
+    pub fn ttft_ms(&self) -> f64 {
+        (self.first_token_s - self.arrival_s) * 1e3
     }
 
-    fn into_report(self, last_s: f64) -> SimReport {
-        let mut report = self.report;
-        report.duration_s = (last_s - self.warmup_s).max(0.0);
-        report.unfinished =
-            report.arrived.saturating_sub(report.completions.len() as u64 + report.refused);
-        report.running_mean = self.running_seconds / self.stepped_s.max(f64::MIN_POSITIVE);
-        report
-    }
-}
-
-impl Observer for Tally {
-    fn step(&mut self, step: &Step) {
-        self.running_seconds += f64::from(step.batch) * step.duration_s;
-        self.stepped_s += step.duration_s;
+    /// Mean time per output token [ms]; `None` below two tokens.
+    pub fn tpot_ms(&self) -> Option<f64> {
+        let gaps = self.output_tokens.saturating_sub(1);
+        (gaps > 0).then(|| (self.finished_s - self.first_token_s) * 1e3 / f64::from(gaps))
     }
 
-    fn completion(&mut self, completion: &Completion) {
-        if completion.arrival_s >= self.warmup_s {
-            self.report.completions.push(completion.clone());
-        }
+    /// Request sent → last token [ms].
+    pub fn e2e_ms(&self) -> f64 {
+        (self.finished_s - self.arrival_s) * 1e3
     }
 
-    fn refused(&mut self, request: &Request, _at_s: f64) {
-        if request.arrival_s >= self.warmup_s {
-            self.report.refused += 1;
+    /// Largest gap between two tokens [ms]; `None` below two tokens.
+    pub fn itl_max_ms(&self) -> Option<f64> {
+        (self.output_tokens > 1).then_some(self.itl_max_s * 1e3)
+    }
+
+    /// The same as a data plane would have recorded it.
+    pub fn record(&self) -> RequestRecord {
+        let moment = |s: f64| Millis((s * 1e3) as u64);
+        RequestRecord {
+            arm: Arm::Stable,
+            canary_probability: 0.0,
+            session: String::new(),
+            first_turn: true,
+            randomized: false,
+            started: moment(self.arrival_s),
+            finished: moment(self.finished_s),
+            ttft_ms: Some(self.ttft_ms()),
+            tpot_ms: self.tpot_ms(),
+            itl_max_ms: self.itl_max_ms(),
+            e2e_ms: Some(self.e2e_ms()),
+            input_tokens: Some(self.input_tokens),
+            output_tokens: self.output_tokens,
+            status: 200,
+            finish: Finish::Complete,
         }
     }
 }
 
+/// The `q`-quantile, linear between ranks; `None` when there are no values.
 fn quantile(values: impl Iterator<Item = f64>, q: f64) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     let last = values.len().checked_sub(1)?;
-    let rank = q * last as f64;
+    let rank = q.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (rank.floor() as usize, rank.ceil() as usize);
-    let (_, at_low, _) = values.select_nth_unstable_by(low, f64::total_cmp);
+    let (_, at_low, above) = values.select_nth_unstable_by(low, f64::total_cmp);
     let at_low = *at_low;
     if high == low {
         return Some(at_low);
     }
-    let at_high = values[high..].iter().copied().fold(f64::INFINITY, f64::min);
+    let at_high = above.iter().copied().fold(f64::INFINITY, f64::min);
     Some(at_low + (at_high - at_low) * (rank - low as f64))
 }

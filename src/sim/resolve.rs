@@ -1,11 +1,8 @@
 //! From the knobs that are set to a whole engine config: vLLM 0.32's defaults and refusals.
 
-use super::{EngineConfig, Refusal, ReplicaSpec};
+use super::memory::GIB;
+use super::{EngineConfig, Refusal};
 use crate::domain::{GpuSpec, Knob, KnobValue, ModelSpec, ServingConfig};
-
-const GIB: f64 = 1_073_741_824.0;
-/// Activations, CUDA graphs and the runtime's own memory on one device [B] (vLLM's profile run: 2.5–4 GB).
-const ACTIVATION_BYTES: f64 = 3.0e9;
 
 impl EngineConfig {
     /// Fills in vLLM's defaults for this model and device, and refuses what vLLM refuses.
@@ -19,7 +16,7 @@ impl EngineConfig {
         let gib = gpu.memory_bytes / GIB;
         let a100 = gpu.name.eq_ignore_ascii_case("A100");
         let large = gib >= 70.0 && !a100;
-        let budget_default = if gib >= 160.0 {
+        let budget_default = if gib >= 160.0 && large {
             16_384
         } else if large {
             8_192
@@ -76,6 +73,12 @@ impl EngineConfig {
                 self.gpu_memory_utilization
             ));
         }
+        if !self.block_size.is_multiple_of(16) {
+            return refuse(format!(
+                "block_size ({}) must be a multiple of 16: no attention backend supports it",
+                self.block_size
+            ));
+        }
         if !model.heads.is_multiple_of(self.tensor_parallel_size) {
             return refuse(format!(
                 "tensor_parallel_size ({}) must divide the model's {} heads",
@@ -95,45 +98,6 @@ impl EngineConfig {
             ));
         }
         Ok(())
-    }
-}
-
-impl ReplicaSpec {
-    /// Weight bytes on each device [B].
-    pub fn weights_bytes_per_gpu(&self) -> f64 {
-        self.model.parameters * self.config.weight_bytes
-            / f64::from(self.config.tensor_parallel_size)
-    }
-
-    /// KV blocks of the replica.
-    ///
-    /// `(memory · gpu_memory_utilization − weights − activations) · TP / bytes per block`; vLLM's `num_gpu_blocks`.
-    /// Errors: [`Refusal::OutOfMemory`], [`Refusal::KvTooSmall`].
-    pub fn kv_blocks(&self) -> Result<u64, Refusal> {
-        let block = f64::from(self.config.block_size);
-        let blocks = match self.config.num_gpu_blocks_override {
-            Some(blocks) => u64::from(blocks),
-            None => {
-                let allowed = self.gpu.memory_bytes * self.config.gpu_memory_utilization;
-                let needed = self.weights_bytes_per_gpu() + ACTIVATION_BYTES;
-                let free = allowed - needed;
-                if free <= 0.0 {
-                    let (needed_gib, allowed_gib) = (needed / GIB, allowed / GIB);
-                    return Err(Refusal::OutOfMemory { needed_gib, allowed_gib });
-                }
-                let per_token = self.model.kv_bytes_per_token(self.config.kv_bytes);
-                let tensor_parallel = f64::from(self.config.tensor_parallel_size);
-                (free * tensor_parallel / (per_token * block)) as u64
-            }
-        };
-        let kv_tokens = blocks * u64::from(self.config.block_size);
-        if kv_tokens < u64::from(self.config.max_model_len) {
-            return Err(Refusal::KvTooSmall {
-                max_model_len: self.config.max_model_len,
-                kv_tokens,
-            });
-        }
-        Ok(blocks)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Coded;
 use crate::domain::{GpuSpec, ModelSpec};
 
 /// One simulated replica: a model on `tensor_parallel_size` devices under one config.
@@ -115,7 +116,9 @@ pub struct Request {
     pub input_tokens: u32,
     /// Answer [tokens], at least 1.
     pub output_tokens: u32,
-    /// Hashes of the prompt's leading full 16-token blocks that others may share; may be empty.
+    /// Hashes of the leading full 16-token pieces that others may share; may be empty. They are chained: each stands
+    /// for everything up to its piece. Those beyond the prompt name pieces of the answer, which the next turn's prompt
+    /// will begin with.
     pub prefix_hashes: Vec<u64>,
     /// Session it belongs to.
     pub session: u64,
@@ -165,6 +168,11 @@ pub struct Step {
 
 /// Watches a replica run. Every method has an empty default.
 pub trait Observer {
+    /// Whether [`Self::step`] and [`Self::token`] are to be called for every step. Without them a replica takes runs
+    /// of decode steps in one go: the same history, many times faster.
+    fn every_step(&self) -> bool {
+        true
+    }
     /// A step ended.
     fn step(&mut self, _step: &Step) {}
     /// A request's next token reached its client; `gap_s` since the one before, `None` for the first.
@@ -197,4 +205,27 @@ pub enum Refusal {
     /// A knob has a value the engine refuses.
     #[error("{0}")]
     Knob(String),
+}
+
+impl Coded for Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfMemory { .. } => "sim.out_of_memory",
+            Self::KvTooSmall { .. } => "sim.kv_too_small",
+            Self::Knob(_) => "sim.knob",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::OutOfMemory { .. } => {
+                "split the model over more devices, quantize its weights, or raise gpu_memory_utilization"
+            }
+            Self::KvTooSmall { .. } => {
+                "lower max_model_len, use an fp8 KV cache, or raise gpu_memory_utilization"
+            }
+            Self::Knob(_) => "set the knob to a value in the range the message names",
+        }
+        .to_owned()
+    }
 }
