@@ -4,6 +4,7 @@
 
 mod client_tap;
 mod dialect;
+mod embedded;
 mod error;
 pub mod exposition;
 mod external;
@@ -15,12 +16,14 @@ mod http;
 pub mod process;
 mod scraped;
 mod sglang;
+pub mod simulated;
 mod tgi;
 mod traits;
 mod vllm;
 mod window;
 
 pub use dialect::{DIALECTS, dialect, engine_of};
+pub use embedded::EmbeddedProxy;
 pub use error::Error;
 pub use external::advice;
 pub use history::PageHistory;

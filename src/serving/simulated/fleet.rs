@@ -10,15 +10,14 @@ use super::sessions::Sessions;
 use super::spec::{Fault, WorldSpec};
 use crate::base::{EffectKey, Millis, stable_hash};
 use crate::domain::{Arm, ArmWeight, Backend, Finish, RequestRecord, ServingConfig, TrafficTable};
-use crate::serving::history::PageHistory;
-use crate::serving::{Error, LoadSpec, Page, Purpose};
+use crate::serving::{Error, LoadSpec, Page, PageHistory, Purpose};
 use crate::sim::Request;
 use crate::sim::workload::{Arrivals, Workload};
 
 /// Seconds between two pages.
 const PAGE_EVERY_S: f64 = 5.0;
-/// Pages are kept this long [s].
-const PAGES_KEPT_S: f64 = 3700.0;
+/// Pages kept of each server: an hour of them.
+const PAGES_KEPT: usize = 740;
 /// Synthetic requests may take this long after the last arrival [s].
 pub(super) const LOAD_DRAIN_S: f64 = 60.0;
 
@@ -104,7 +103,7 @@ impl Fleet {
             lease_until_s: None,
             sessions: Sessions::default(),
             records: Vec::new(),
-            pages: PageHistory::new(PAGES_KEPT_S),
+            pages: PageHistory::new(PAGES_KEPT),
             next_page_s: 0.0,
             loads: BTreeMap::new(),
             spec,

@@ -10,7 +10,6 @@ mod clock;
 mod driver;
 mod fleet;
 mod histogram;
-mod http;
 mod journal;
 mod launcher;
 mod observe;
@@ -20,6 +19,5 @@ mod spec;
 mod traffic;
 mod world;
 
-pub use http::serve;
 pub use spec::{AppliesTo, Fault, Traffic, WorldSpec};
 pub use world::World;

@@ -31,11 +31,16 @@ impl WorldObserve {
         let config = ids.first().and_then(|id| fleet.server(id));
         let config = config.map_or(ServingConfig::default(), |s| s.running.config.clone());
         let ended = fleet.records.iter().filter(|r| r.finished > from && r.finished <= to);
+        let mut pages = fleet.pages.window(to, to.since(from) as f64 / 1000.0);
+        pages.retain(|page| ids.contains(&page.backend));
+        let now = fleet.moment(fleet.now_s);
+        let oldest = ids.iter().map(|id| fleet.pages.oldest(id).map_or(0, |at| now.since(at)));
+        let covered_s = oldest.min().unwrap_or(0) as f64 / 1000.0;
         Look {
-            pages: fleet.pages.window(&ids, from, to),
+            pages,
             cx: ObserveContext { deployment: fleet.spec.deployment.clone(), config },
             records: ended.cloned().collect(),
-            covered_s: fleet.pages.covered_s(&ids, fleet.moment(fleet.now_s)),
+            covered_s,
         }
     }
 }
