@@ -161,7 +161,7 @@ fn of_device(device: &Device, seed: u64) -> Vec<Injected> {
             more_seats,
         );
     }
-    for (budget, rps) in [(64, 8.0), (128, 16.0)] {
+    for (budget, rps) in [(64, 9.2), (64, 9.8), (128, 18.5), (128, 20.0)] {
         let knobs = [(Knob::MaxNumSeqs, int(64)), (Knob::MaxNumBatchedTokens, int(budget))];
         add(
             Cause::PrefillBudget,
@@ -289,7 +289,8 @@ fn matrix(scenarios: &[&Scenario]) -> (BTreeMap<(Cause, Cause), usize>, Vec<Stri
 #[test]
 #[ignore = "a calibration run: prints the confusion matrix"]
 fn confusion_matrix_of_injected_causes() {
-    let injected = injections(1..6);
+    // The thresholds were set on seeds 1 to 5.
+    let injected = injections(6..11);
     let all: Vec<&Scenario> = injected
         .iter()
         .filter(|injected| {
@@ -311,38 +312,4 @@ fn confusion_matrix_of_injected_causes() {
     }
     println!("{right} of {} right ({:.1} %)", all.len(), 100.0 * right as f64 / all.len() as f64);
     assert!(right as f64 >= 0.95 * all.len() as f64);
-}
-
-#[test]
-#[ignore = "probe"]
-fn probe_thrash() {
-    for (input, output, rpss) in [
-        (8000.0, 400.0, vec![0.8, 1.0, 1.2, 1.5, 2.0]),
-        (5000.0, 400.0, vec![1.5, 2.0, 2.5]),
-        (12000.0, 200.0, vec![0.6, 0.9, 1.2, 1.5]),
-        (2000.0, 800.0, vec![1.5, 2.5, 3.5]),
-        (1000.0, 3000.0, vec![0.5, 1.0, 1.5]),
-        (100.0, 3000.0, vec![0.5, 1.0, 1.5, 2.0]),
-        (700.0, 250.0, vec![6.0, 9.0]),
-        (150.0, 250.0, vec![10.0, 15.0, 25.0]),
-    ] {
-        for blocks in [1100_i64, 3000, 6000] {
-            for rps in &rpss {
-                let spread = if input < 1000.0 { 3.0 } else { 1.4 };
-                let mut deployment = gpu_deployment(&[(Knob::NumGpuBlocksOverride, int(blocks)), (Knob::MaxModelLen, int(16_384))]);
-                deployment.name = "x".into();
-                let profile = load(*rps, (input, input * spread), (output, output * spread));
-                let scenario = Scenario { name: String::new(), truth: Cause::PreemptionThrash, deployment, profile, objective: objective(&[(Metric::E2e, 1.0)]), seed: 3 };
-                let a = observe(&scenario);
-                if a.now.preemptions_per_s.unwrap() < 0.05 { continue; }
-                let mut spec = replica_of(&scenario.deployment);
-                cap_seats(&mut spec, scenario.profile.input_tokens.mean + scenario.profile.output_tokens.mean / 2.0);
-                let b = observe_replica(&scenario, spec.clone());
-                let d = diagnose(&a.now, Some(&a.earlier), &scenario.objective, &scenario.deployment);
-                let o = &a.now;
-                let n = |s: &RequestStats| s.e2e_p95_ms.unwrap_or(-1.0) / 1e3;
-                println!("in {input} out {output} blocks {blocks} rps {rps}: gain {:.2} per_request {:.2} e2e {:.1} {:.1} named {} {:?}", 1.0 - n(&b.clients) / n(&a.clients), o.preemptions_per_request.unwrap(), n(&a.clients), n(&b.clients), d.bottleneck, d.evidence.first().map(|e| (e.metric.clone(), e.value)));
-            }
-        }
-    }
 }

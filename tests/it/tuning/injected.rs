@@ -168,7 +168,7 @@ fn histogram(mut ms: Vec<f64>) -> Option<Latency> {
 
 /// Requests of the newer window as their clients saw them; who was never served is a failure.
 fn clients(trace: &[Request], seen: &Recorder, scenario: &Scenario) -> RequestStats {
-    let counted = |at: f64| at >= WARM_S + WINDOW_S && at < WARM_S + 2.0 * WINDOW_S;
+    let counted = |at: f64| (WARM_S + WINDOW_S..WARM_S + 2.0 * WINDOW_S).contains(&at);
     let by_id: std::collections::BTreeMap<u64, &Completion> =
         seen.completions.iter().map(|c| (c.id, c)).collect();
     let records: Vec<RequestRecord> = trace

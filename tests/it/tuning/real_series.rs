@@ -89,10 +89,7 @@ fn stalls_behind_long_prompts_are_not_taken_for_seats_or_memory() {
     let Some(series) = series() else { return };
     let diagnosis = diagnosed(&read(&series, "long_prefill"));
     println!("long_prefill: {} — {}", diagnosis.bottleneck, diagnosis.explanation);
-    assert!(
-        matches!(diagnosis.bottleneck, Cause::None | Cause::Unknown),
-        "{diagnosis:#?}"
-    );
+    assert!(matches!(diagnosis.bottleneck, Cause::None | Cause::Unknown), "{diagnosis:#?}");
 }
 
 #[test]
