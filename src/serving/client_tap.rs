@@ -14,7 +14,6 @@ const RECORDS_MAX: usize = 200_000;
 pub(super) struct ClientTap {
     plane: Arc<dyn TrafficPlane>,
     keep_ms: u64,
-    objective: Option<Objective>,
     kept: Mutex<Kept>,
     /// One reader at a time, so that no record is taken twice.
     cursor: tokio::sync::Mutex<Option<u64>>,
@@ -28,13 +27,9 @@ struct Kept {
 }
 
 impl ClientTap {
-    /// Keeps records of the last `keep_ms`; goodput counts by `objective`.
-    pub(super) fn new(
-        plane: Arc<dyn TrafficPlane>,
-        keep_ms: u64,
-        objective: Option<Objective>,
-    ) -> Self {
-        Self { plane, keep_ms, objective, kept: Mutex::default(), cursor: Default::default() }
+    /// Keeps records of the last `keep_ms`.
+    pub(super) fn new(plane: Arc<dyn TrafficPlane>, keep_ms: u64) -> Self {
+        Self { plane, keep_ms, kept: Mutex::default(), cursor: Default::default() }
     }
 
     /// Takes over what is new. A plane that does not answer leaves a gap: the statistics start after it.
@@ -68,13 +63,19 @@ impl ClientTap {
     }
 
     /// The stable arm's requests of the last `window_s` [s], or of the part of it that was followed; `None` before that.
-    pub(super) fn stats(&self, now: Millis, window_s: f64) -> Option<RequestStats> {
+    /// Goodput counts the requests that met `objective`.
+    pub(super) fn stats(
+        &self,
+        now: Millis,
+        window_s: f64,
+        objective: Option<&Objective>,
+    ) -> Option<RequestStats> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let from =
             Millis(now.0.saturating_sub((window_s * 1000.0) as u64)).max(kept.complete_from?);
         let length_s = now.since(from) as f64 / 1000.0;
         let inside: Vec<_> =
             kept.records.iter().filter(|r| r.finished >= from && r.finished <= now).collect();
-        (length_s > 0.0).then(|| RequestStats::of(&inside, length_s, self.objective.as_ref()))
+        (length_s > 0.0).then(|| RequestStats::of(&inside, length_s, objective))
     }
 }

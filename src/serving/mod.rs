@@ -14,7 +14,7 @@ mod histogram;
 mod history;
 mod http;
 pub mod process;
-// Being written, not joined yet: mod scraped;
+mod scraped;
 mod sglang;
 pub mod simulated;
 mod tgi;
@@ -28,7 +28,7 @@ pub use error::Error;
 pub use external::advice;
 pub use history::PageHistory;
 pub use http::http_client;
-// pub use scraped::{Backends, ScrapeOptions, Scraped};
+pub use scraped::{Backends, ScrapeOptions, Scraped};
 pub use sglang::Sglang;
 pub use tgi::Tgi;
 pub use traits::{

@@ -14,7 +14,10 @@ use super::{
     TrafficPlane, dialect,
 };
 use crate::base::{Clock, Coded, Millis};
-use crate::domain::{Backend, Deployment, GpuReading, Limits, Observation, ServingConfig};
+use crate::domain::{
+    Backend, Deployment, GpuReading, Limits, Metric, Objective, Observation, ServingConfig,
+    Statistic, Target,
+};
 
 /// How servers are scraped.
 #[derive(Debug, Clone)]
@@ -58,6 +61,7 @@ pub struct Scraped {
     /// Why a backend's newest scrape failed; cleared by the next that works.
     failures: Mutex<BTreeMap<String, Error>>,
     tap: Option<ClientTap>,
+    limits: Option<Objective>,
     gpus: Option<Arc<dyn GpuProbe>>,
     sampler: Mutex<Option<AbortHandle>>,
 }
@@ -75,7 +79,7 @@ impl Scraped {
         gpus: Option<Arc<dyn GpuProbe>>,
     ) -> Result<Arc<Self>, Error> {
         let keep_ms = options.interval_s * options.pages_max as f64 * 1000.0;
-        let tap = |plane| ClientTap::new(plane, keep_ms as u64, objective(deployment));
+        let tap = |plane| ClientTap::new(plane, keep_ms as u64);
         let scraped = Arc::new(Self {
             name: deployment.name.clone(),
             config: deployment.config.clone(),
@@ -87,6 +91,7 @@ impl Scraped {
             clock,
             failures: Mutex::default(),
             tap: traffic.map(tap),
+            limits: limits(deployment),
             gpus,
             sampler: Mutex::default(),
         });
@@ -231,16 +236,37 @@ impl Scraped {
 
 #[async_trait]
 impl Observe for Scraped {
-    async fn observe(&self, window_s: f64) -> Result<Observation, Error> {
+    async fn observe(
+        &self,
+        window_s: f64,
+        objective: Option<&Objective>,
+    ) -> Result<Observation, Error> {
         let (pages, cx) = self.filled(window_s).await?;
         self.fresh(&pages, window_s)?;
         let mut seen = self.dialect.observe(&pages, &cx)?;
         if let Some(tap) = &self.tap {
             tap.collect(self.clock.now()).await;
-            seen.client = tap.stats(self.clock.now(), window_s);
+            let counted_by = objective.or(self.limits.as_ref());
+            seen.client = tap.stats(self.clock.now(), window_s, counted_by);
         }
         seen.gpus = self.read_gpus().await;
         Ok(seen)
+    }
+
+    async fn series(&self, window_s: f64, step_s: f64) -> Result<Vec<Observation>, Error> {
+        let (now, step_ms) = (self.clock.now(), ((step_s * 1000.0) as u64).max(1));
+        let (pages, cx) = self.stable_pages(window_s).await?;
+        let mut windows = Vec::new();
+        for step in (0..(window_s * 1000.0) as u64 / step_ms).rev() {
+            let to = Millis(now.0.saturating_sub(step * step_ms));
+            let from = Millis(to.0.saturating_sub(step_ms));
+            let inside = pages.iter().filter(|page| page.at >= from && page.at <= to);
+            let inside: Vec<Page> = inside.cloned().collect();
+            if covered_s(&inside) > 0.0 {
+                windows.push(self.dialect.observe(&inside, &cx)?);
+            }
+        }
+        Ok(windows)
     }
 }
 
@@ -260,9 +286,8 @@ fn covered_s(pages: &[Page]) -> f64 {
     }
 }
 
-/// The standing limits as bounds for one request: what goodput counts.
-fn objective(deployment: &Deployment) -> Option<crate::domain::Objective> {
-    use crate::domain::{Metric, Objective, Statistic, Target};
+/// The standing limits as bounds for one request: what goodput counts where no goal was named.
+fn limits(deployment: &Deployment) -> Option<Objective> {
     let Limits { ttft_p95_ms, tpot_p95_ms, e2e_p95_ms } = deployment.limits;
     let bounds =
         [(Metric::Ttft, ttft_p95_ms), (Metric::Tpot, tpot_p95_ms), (Metric::E2e, e2e_p95_ms)];

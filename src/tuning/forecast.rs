@@ -33,7 +33,7 @@ impl Forecast {
     /// Adds up `completions` against `targets`.
     pub fn of(completions: &[Completion], run: Run, targets: &[Target]) -> Self {
         let sorted = |value: fn(&Completion) -> Option<f64>| {
-            let mut values: Vec<f64> = completions.iter().filter_map(|c| value(c)).collect();
+            let mut values: Vec<f64> = completions.iter().filter_map(value).collect();
             values.sort_by(f64::total_cmp);
             values
         };

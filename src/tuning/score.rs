@@ -42,7 +42,8 @@ impl Scale<'_> {
     /// wants better; then the risk of the change, so that of two equals the smaller change wins.
     pub fn worth(&self, config: &ServingConfig, forecast: &Forecast) -> Worth {
         let verdict = judge(self.objective, self.limits, &self.incumbent.stats, &forecast.stats);
-        let acceptable = verdict.outcome == TrialOutcome::Accepted;
+        // Latencies of a growing queue say how long the run was, not how good the config is.
+        let acceptable = verdict.outcome == TrialOutcome::Accepted && !forecast.growing;
         let risk = risk_of_change(self.running, config);
         let missed: f64 = self.excesses(forecast).map(|excess| excess.max(1.0).ln()).sum();
         let rejected = if acceptable { 0.0 } else { 0.5 };

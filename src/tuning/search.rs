@@ -45,7 +45,7 @@ pub struct SearchBudget {
 
 impl Default for SearchBudget {
     fn default() -> Self {
-        Self { configs_max: 400, final_requests: 5000 }
+        Self { configs_max: 1500, final_requests: 5000 }
     }
 }
 

@@ -114,8 +114,12 @@ fn same_outcome(a: &Forecast, b: &Forecast) -> bool {
         && close(a.goodput_rps, b.goodput_rps)
 }
 
-/// Whether the worst target is missed by less than the incumbent misses it.
+/// Whether the worst target is missed by less than the incumbent misses it; among growing queues, whether more gets done.
 fn nearer(incumbent: &Forecast, other: &Forecast) -> bool {
+    if other.growing {
+        let done = incumbent.stats.finished_rps.zip(other.stats.finished_rps);
+        return incumbent.growing && done.is_some_and(|(before, after)| after > 1.1 * before);
+    }
     match incumbent.worst_pressure().zip(other.worst_pressure()) {
         Some((before, after)) => after < 0.95 * before,
         None => false,

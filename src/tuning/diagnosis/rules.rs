@@ -119,7 +119,7 @@ fn kv_capacity(s: &Signals) -> Vec<Evidence> {
 /// seats gains nothing.
 fn preemption_thrash(s: &Signals) -> Vec<Evidence> {
     vec![
-        above("recompute_share", s.recompute_share, Some(0.25), "of the device's time"),
+        above("recompute_share", s.recompute_share, Some(0.35), "of the device's time"),
         above("kv_cache_utilization_p95", s.kv_p95, Some(0.85), ""),
         above("max_num_seqs", s.seats, s.seats_by_kv.map(|n| 0.9 * n), "0.9 · KV seats"),
     ]

@@ -23,7 +23,7 @@ pub struct Scenario {
 pub struct Windows {
     pub earlier: Observation,
     pub now: Observation,
-    /// What clients saw of the requests that arrived in both.
+    /// What clients saw of the requests that arrived in the newer one.
     pub clients: RequestStats,
 }
 
@@ -79,7 +79,7 @@ pub fn observe_replica(scenario: &Scenario, spec: ReplicaSpec) -> Windows {
     }
     let page = |from| window(scenario, &replica, &seen, from);
     let (earlier, now) = (page(WARM_S), page(WARM_S + WINDOW_S));
-    // Patient clients: who arrived in the windows is waited for, up to ten minutes.
+    // Patient clients: who arrived in the window is waited for, up to ten minutes.
     replica.advance_to(until + 600.0, &mut seen);
     let clients = clients(&trace, &seen, scenario);
     Windows { earlier, now, clients }
@@ -166,9 +166,9 @@ fn histogram(mut ms: Vec<f64>) -> Option<Latency> {
     })
 }
 
-/// Requests of both windows as their clients saw them; who was never served is a failure.
+/// Requests of the newer window as their clients saw them; who was never served is a failure.
 fn clients(trace: &[Request], seen: &Recorder, scenario: &Scenario) -> RequestStats {
-    let counted = |at: f64| at >= WARM_S && at < WARM_S + 2.0 * WINDOW_S;
+    let counted = |at: f64| (WARM_S + WINDOW_S..WARM_S + 2.0 * WINDOW_S).contains(&at);
     let by_id: std::collections::BTreeMap<u64, &Completion> =
         seen.completions.iter().map(|c| (c.id, c)).collect();
     let records: Vec<RequestRecord> = trace
@@ -177,7 +177,7 @@ fn clients(trace: &[Request], seen: &Recorder, scenario: &Scenario) -> RequestSt
         .map(|request| record(request, by_id.get(&request.id).copied()))
         .collect();
     let records: Vec<&RequestRecord> = records.iter().collect();
-    RequestStats::of(&records, 2.0 * WINDOW_S, Some(&scenario.objective))
+    RequestStats::of(&records, WINDOW_S, Some(&scenario.objective))
 }
 
 fn record(request: &Request, done: Option<&Completion>) -> RequestRecord {
