@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use perf_agent::domain::{Knob, KnobValue, ServingConfig};
 use perf_agent::sim::workload::{Kind, Workload, generate};
-use perf_agent::sim::{
-    Coefficients, EngineConfig, ReplicaSpec, SimOptions, gpu, model, simulate,
-};
+use perf_agent::sim::{Coefficients, EngineConfig, ReplicaSpec, SimOptions, gpu, model, simulate};
 
 const REQUESTS: usize = 100_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = model("Llama-3.1-8B").ok_or("no model")?;
     let gpu = gpu("H100").ok_or("no device")?;
-    println!("| workload | offered req/s | batch | KV | simulated req/s of wall time | with generating |");
+    println!(
+        "| workload | offered req/s | batch | KV | simulated req/s of wall time | with generating |"
+    );
     println!("| --- | --- | --- | --- | --- | --- |");
     for (kind, rates) in [
         (Kind::Chat, [2.0, 5.5, 12.0, 16.0]),

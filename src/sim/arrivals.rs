@@ -145,8 +145,8 @@ impl Arrivals {
         };
         if !last {
             let wait: f64 = Exp1.sample(self.contents.inner());
-            turn.at_s += f64::from(output_tokens) * READ_S_PER_TOKEN
-                + wait * self.workload.think_mean_s;
+            turn.at_s +=
+                f64::from(output_tokens) * READ_S_PER_TOKEN + wait * self.workload.think_mean_s;
             turn.history.clone_from(&request.prefix_hashes);
             self.turns.push(Reverse(turn));
         }

@@ -65,12 +65,9 @@ impl Workload {
         };
         match kind {
             Kind::Chat => chat,
-            Kind::Code => Self {
-                lengths: Lengths::azure_code(),
-                arrival_cv: 4.0,
-                turns_mean: 1.0,
-                ..chat
-            },
+            Kind::Code => {
+                Self { lengths: Lengths::azure_code(), arrival_cv: 4.0, turns_mean: 1.0, ..chat }
+            }
             Kind::LongContext => Self {
                 lengths: Lengths::mooncake(),
                 turns_mean: 2.4,

@@ -46,10 +46,9 @@ fn fp8_computes_in_fp8_only_where_the_device_can() {
 #[test]
 fn what_vllm_refuses_is_refused_with_the_knobs_name() {
     let budget_below_seats = knob(Knob::MaxNumBatchedTokens, 512);
-    let unchunked = ServingConfig::default()
-        .with(Knob::EnableChunkedPrefill, KnobValue::Bool(false));
-    let memory = ServingConfig::default()
-        .with(Knob::GpuMemoryUtilization, KnobValue::Float(1.5));
+    let unchunked =
+        ServingConfig::default().with(Knob::EnableChunkedPrefill, KnobValue::Bool(false));
+    let memory = ServingConfig::default().with(Knob::GpuMemoryUtilization, KnobValue::Float(1.5));
     for (config, words) in [
         (budget_below_seats, "max_num_batched_tokens (512) must be at least max_num_seqs (1024)"),
         (unchunked, "must be at least max_model_len (131072)"),
@@ -96,7 +95,8 @@ fn kv_capacity_is_near_what_vllm_reports_on_an_h100() {
 
 #[test]
 fn memory_goes_where_it_should() {
-    let blocks = |config: &ServingConfig| spec_of("Llama-3.1-8B", "H100", config).kv_blocks().unwrap();
+    let blocks =
+        |config: &ServingConfig| spec_of("Llama-3.1-8B", "H100", config).kv_blocks().unwrap();
     let base = blocks(&ServingConfig::default());
     let fp8_kv = blocks(&text(Knob::KvCacheDtype, "fp8"));
     assert!((fp8_kv as f64 / base as f64 - 2.0).abs() < 0.01);
@@ -109,7 +109,8 @@ fn memory_goes_where_it_should() {
 
 #[test]
 fn weights_are_split_and_tables_stay_wide_under_quantization() {
-    let bytes = |config: &ServingConfig| spec_of("Llama-3.1-8B", "H100", config).weights_bytes_per_gpu();
+    let bytes =
+        |config: &ServingConfig| spec_of("Llama-3.1-8B", "H100", config).weights_bytes_per_gpu();
     assert!((bytes(&ServingConfig::default()) / 16.06e9 - 1.0).abs() < 0.01);
     assert!((bytes(&knob(Knob::TensorParallelSize, 2)) / 8.03e9 - 1.0).abs() < 0.01);
     // The published FP8 checkpoint has 9.1 GB.

@@ -18,7 +18,13 @@ fn with(knobs: &[(Knob, i64)]) -> ReplicaSpec {
     spec(&config)
 }
 
-fn hashed(id: u64, arrival_s: f64, input: u32, output: u32, pieces: std::ops::Range<u64>) -> Request {
+fn hashed(
+    id: u64,
+    arrival_s: f64,
+    input: u32,
+    output: u32,
+    pieces: std::ops::Range<u64>,
+) -> Request {
     let prefix_hashes = pieces.map(|piece| piece * 7919 + 1).collect();
     Request { prefix_hashes, ..request(id, arrival_s, input, output) }
 }
@@ -88,8 +94,10 @@ fn a_request_that_arrives_in_mid_step_waits_for_its_end() {
 
 #[test]
 fn a_full_queue_and_a_request_that_is_too_long_are_refused() {
-    let spec = with(&[(Knob::MaxNumSeqs, 1), (Knob::MaxNumQueuedReqs, 2), (Knob::MaxModelLen, 4096)]);
-    let mut trace: Vec<Request> = (1..=4).map(|id| request(id, 0.1 * id as f64, 100, 2000)).collect();
+    let spec =
+        with(&[(Knob::MaxNumSeqs, 1), (Knob::MaxNumQueuedReqs, 2), (Knob::MaxModelLen, 4096)]);
+    let mut trace: Vec<Request> =
+        (1..=4).map(|id| request(id, 0.1 * id as f64, 100, 2000)).collect();
     trace.push(request(5, 9.0, 4000, 97));
     let (_, journal) = serve(&spec, &trace, Journal::default());
     assert_eq!(journal.refused, [4, 5]);
@@ -103,7 +111,8 @@ fn a_repeated_prefix_is_computed_once() {
     assert_eq!(journal.completion(2).cached_tokens, 800);
     assert_eq!(replica.totals().prefix_hits_tokens, 800);
     assert_eq!(replica.totals().prefix_queries_tokens, 2000);
-    let prefills: Vec<u32> = journal.steps.iter().map(|s| s.prefill_tokens).filter(|n| *n > 0).collect();
+    let prefills: Vec<u32> =
+        journal.steps.iter().map(|s| s.prefill_tokens).filter(|n| *n > 0).collect();
     assert_eq!(prefills, [1000, 200]);
     let off = with(&[(Knob::EnablePrefixCaching, 0)]);
     let (replica, journal) = serve(&off, &trace, Journal::detailed());
@@ -187,7 +196,8 @@ fn an_evicted_request_finds_what_nobody_took_meanwhile() {
             (Knob::MaxModelLen, 1024),
             (Knob::EnablePrefixCaching, prefix_caching),
         ]);
-        let trace: Vec<Request> = (1..=3).map(|id| request(id, 0.001 * id as f64, 300, 300)).collect();
+        let trace: Vec<Request> =
+            (1..=3).map(|id| request(id, 0.001 * id as f64, 300, 300)).collect();
         let (_, journal) = serve(&spec, &trace, Journal::detailed());
         journal.steps.iter().map(|step| u64::from(step.prefill_tokens)).sum::<u64>()
     };
@@ -205,7 +215,10 @@ fn a_prompt_is_admitted_only_when_all_of_it_fits() {
     let trace = [request(1, 0.0, 600, 200), request(2, 0.001, 600, 2)];
     let (_, journal) = serve(&spec, &trace, Journal::default());
     let (first, second) = (journal.completion(1), journal.completion(2));
-    assert!(second.scheduled_s >= first.finished_s - 0.03, "its first chunk alone would have fitted");
+    assert!(
+        second.scheduled_s >= first.finished_s - 0.03,
+        "its first chunk alone would have fitted"
+    );
     assert_eq!(first.preemptions + second.preemptions, 0);
 }
 

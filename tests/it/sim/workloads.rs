@@ -16,7 +16,8 @@ fn ideal_hit_ratio(trace: &[Request]) -> f64 {
     let mut seen = HashSet::new();
     let (mut hits, mut tokens) = (0, 0);
     for request in trace {
-        let prompt = &request.prefix_hashes[..request.prefix_hashes.len().min(request.input_tokens as usize / 16)];
+        let prompt = &request.prefix_hashes
+            [..request.prefix_hashes.len().min(request.input_tokens as usize / 16)];
         hits += 16 * prompt.iter().take_while(|hash| seen.contains(*hash)).count();
         tokens += request.input_tokens as usize;
         seen.extend(request.prefix_hashes.iter().copied());
@@ -99,7 +100,8 @@ fn a_later_turn_begins_with_the_turn_before_and_its_answer() {
         let Some(earlier) = earlier else { continue };
         assert!(later.input_tokens >= earlier.input_tokens);
         assert!(later.arrival_s > earlier.arrival_s);
-        let shared = later.prefix_hashes.iter().zip(&earlier.prefix_hashes).take_while(|(a, b)| a == b);
+        let shared =
+            later.prefix_hashes.iter().zip(&earlier.prefix_hashes).take_while(|(a, b)| a == b);
         let whole = earlier.input_tokens + earlier.output_tokens + 48 <= later.input_tokens;
         if whole {
             continued += 1;
@@ -140,7 +142,8 @@ fn a_window_of_the_stream_is_the_stream_in_that_window() {
     let workload = Workload::of(Kind::Chat);
     let all = generate_between(&workload, 5.0, 1, (0.0, 100.0));
     let window = generate_between(&workload, 5.0, 1, (40.0, 60.0));
-    let expected: Vec<_> = all.into_iter().filter(|r| (40.0..60.0).contains(&r.arrival_s)).collect();
+    let expected: Vec<_> =
+        all.into_iter().filter(|r| (40.0..60.0).contains(&r.arrival_s)).collect();
     assert!(window.len() > 50);
     assert_eq!(window, expected);
 }
