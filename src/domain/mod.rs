@@ -2,6 +2,7 @@
 //!
 //! No behaviour beyond small pure arithmetic; a missing measurement is `None`, never zero.
 
+mod answer;
 mod config;
 mod deployment;
 mod diagnosis;
@@ -15,6 +16,7 @@ mod rollout;
 mod traffic;
 mod workload;
 
+pub use answer::{AnswerFacts, AnswerReader, tpot_ms};
 pub use config::{Change, Knob, KnobValue, ServingConfig, changes_between};
 pub use deployment::{Deployment, EngineKind, Limits};
 pub use diagnosis::{Cause, Diagnosis, Evidence, RunnerUp};

@@ -22,7 +22,9 @@ pub enum Unreadable {
     )]
     Nothing,
     /// A number with a unit of time, and no metric it could belong to.
-    #[error("the goal bounds something by {bound_ms} ms, but does not say what: TTFT, TPOT, ITL or E2E latency?")]
+    #[error(
+        "the goal bounds something by {bound_ms} ms, but does not say what: TTFT, TPOT, ITL or E2E latency?"
+    )]
     BoundWithoutMetric {
         /// The bound [ms].
         bound_ms: f64,
@@ -96,13 +98,16 @@ fn read_clause(clause: &[Token], goal: &mut Goal) -> Result<(), Unreadable> {
         .filter_map(|t| if let Token::Metric(metric) = t { Some(*metric) } else { None })
         .collect();
     let has = |wanted: Token| clause.contains(&wanted);
-    let times: Vec<f64> =
-        clause.iter().filter_map(|t| if let Token::Time(ms) = t { Some(*ms) } else { None }).collect();
+    let times: Vec<f64> = clause
+        .iter()
+        .filter_map(|t| if let Token::Time(ms) = t { Some(*ms) } else { None })
+        .collect();
     if !times.is_empty() {
         return read_bounds(clause, goal);
     }
     if has(Token::Keep) {
-        goal.keep.extend(metrics.iter().filter(|m| !goal.keep.contains(m)).copied().collect::<Vec<_>>());
+        goal.keep
+            .extend(metrics.iter().filter(|m| !goal.keep.contains(m)).copied().collect::<Vec<_>>());
         return Ok(());
     }
     let Some(metric) = metrics.first().copied() else {
@@ -122,19 +127,25 @@ fn read_bounds(clause: &[Token], goal: &mut Goal) -> Result<(), Unreadable> {
     for (at, token) in clause.iter().enumerate() {
         let Token::Time(max_ms) = *token else { continue };
         let latency = |t: &Token| match t {
-            Token::Metric(m @ (Metric::Ttft | Metric::Tpot | Metric::Itl | Metric::E2e)) => Some(*m),
+            Token::Metric(m @ (Metric::Ttft | Metric::Tpot | Metric::Itl | Metric::E2e)) => {
+                Some(*m)
+            }
             _ => None,
         };
         let statistic = |t: &Token| if let Token::Statistic(s) = t { Some(*s) } else { None };
         let before = clause[..at].iter().rev();
-        let metric = before.clone().find_map(latency).or_else(|| clause[at..].iter().find_map(latency));
+        let metric =
+            before.clone().find_map(latency).or_else(|| clause[at..].iter().find_map(latency));
         let metric = metric.ok_or(Unreadable::BoundWithoutMetric { bound_ms: max_ms })?;
         if clause[..at].contains(&Token::AtLeast) {
-            let what = format!("it asks for {metric} of at least {max_ms} ms; a latency is bounded from above");
+            let what = format!(
+                "it asks for {metric} of at least {max_ms} ms; a latency is bounded from above"
+            );
             return Err(Unreadable::Contradiction(what));
         }
         let near = before.clone().find_map(statistic);
-        let statistic = near.or_else(|| clause[at..].iter().find_map(statistic)).unwrap_or(Statistic::P95);
+        let statistic =
+            near.or_else(|| clause[at..].iter().find_map(statistic)).unwrap_or(Statistic::P95);
         goal.targets.push(Target { metric, statistic, max_ms });
     }
     if clause.contains(&Token::Keep) {
@@ -254,10 +265,18 @@ fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        let (token, used) = phrase(&words[at..]).or_else(|| time(&words[at..])).map_or((None, 1), |(t, n)| (Some(t), n));
+        let (token, used) = phrase(&words[at..])
+            .or_else(|| time(&words[at..]))
+            .map_or((None, 1), |(t, n)| (Some(t), n));
         // "increase latency" is both a metric and a direction.
         if let Some(Token::Worsen) = token {
-            tokens.extend(words[at..at + used].iter().filter_map(|w| phrase(std::slice::from_ref(w))).map(|(t, _)| t).filter(|t| matches!(t, Token::Metric(_))));
+            tokens.extend(
+                words[at..at + used]
+                    .iter()
+                    .filter_map(|w| phrase(std::slice::from_ref(w)))
+                    .map(|(t, _)| t)
+                    .filter(|t| matches!(t, Token::Metric(_))),
+            );
         }
         tokens.extend(token);
         at += used;
@@ -281,7 +300,9 @@ fn words(text: &str) -> Vec<String> {
         }
         last = c;
     }
-    let trim = |word: &str| word.trim_matches(|c| matches!(c, '.' | '!' | '?' | '"' | '(' | ')')).to_owned();
+    let trim = |word: &str| {
+        word.trim_matches(|c| matches!(c, '.' | '!' | '?' | '"' | '(' | ')')).to_owned()
+    };
     spaced.split_whitespace().map(trim).filter(|word| !word.is_empty()).collect()
 }
 

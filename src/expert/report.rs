@@ -46,7 +46,8 @@ fn ending(run: &Run) -> Ending {
         (Some(rollout), _) => after_rollout(run, rollout),
         (None, Some(chosen)) => {
             let decision = run.decision.as_deref().unwrap_or("no answer");
-            let headline = format!("Nothing was changed: `{}` was not approved.", chosen.proposal.name);
+            let headline =
+                format!("Nothing was changed: `{}` was not approved.", chosen.proposal.name);
             (headline, vec![format!("The answer was \"{decision}\".")], vec![])
         }
         (None, None) => nothing_found(run),
@@ -74,7 +75,8 @@ fn after_rollout(run: &Run, rollout: &RolloutStatus) -> Ending {
         }
         RolloutState::NeedsHuman { reason } => {
             let headline = format!("`{name}` waits for a person at {} %.", rollout.canary_percent);
-            let next = format!("Decide: `perf-agent tools call abort_rollout` takes {} back.", rollout.id);
+            let next =
+                format!("Decide: `perf-agent tools call abort_rollout` takes {} back.", rollout.id);
             (headline, vec![format!("Why: {reason}.")], vec![next])
         }
         other => (format!("The rollout of `{name}` ended as {other:?}."), vec![], vec![]),
@@ -112,7 +114,10 @@ fn change_line(rollout: &RolloutStatus) -> String {
         value.as_ref().map_or("default".to_owned(), ToString::to_string)
     };
     let moves = rollout.proposal.change.iter();
-    moves.map(|(k, c)| format!("{k} {} → {}", shown(&c.from), shown(&c.to))).collect::<Vec<_>>().join(", ")
+    moves
+        .map(|(k, c)| format!("{k} {} → {}", shown(&c.from), shown(&c.to)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// "TTFT p95 2,310 → 182 ms (goal 300 ms)" for the first bound that was measured.
@@ -122,7 +127,10 @@ fn goal_line(run: &Run) -> Option<String> {
     let with_goal = objective.targets.iter().find_map(|target| {
         let (from, to) = (measured(before, target)?, measured(after, target)?);
         let statistic = format!("{:?}", target.statistic).to_lowercase();
-        Some(format!("{} {statistic} {from:.0} → {to:.0} ms (goal {:.0} ms)", target.metric, target.max_ms))
+        Some(format!(
+            "{} {statistic} {from:.0} → {to:.0} ms (goal {:.0} ms)",
+            target.metric, target.max_ms
+        ))
     });
     with_goal.or_else(|| {
         let (from, to) = (before.e2e_p95_ms?, after.e2e_p95_ms?);

@@ -44,8 +44,14 @@ pub struct Channel {
     pub reducer: Reducer,
     /// How long a value lives.
     pub lifetime: Lifetime,
-    /// What it holds before anyone writes; `None`: unset.
+    /// What it holds before anyone writes; `None`: unset, which is not the same as `Some(null)`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub default: Option<Value>,
+}
+
+/// A value that is there, be it `null`; serde alone would read that as absent.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// The rule that folds writes into a channel.
@@ -231,7 +237,7 @@ pub struct ApprovalSpec {
     pub grants: Vec<Value>,
     /// Waits this long [ms].
     pub expires_ms: Option<u64>,
-    /// The answer when nobody came.
+    /// The answer when nobody came; never one that grants.
     pub on_expiry: Option<Value>,
 }
 

@@ -24,6 +24,8 @@ pub trait Sink: Send + Sync {
     fn content(&self, _delta: &str) {}
     /// More of the reasoning.
     fn reasoning(&self, _delta: &str) {}
+    /// What came so far is void: the attempt failed and the answer begins anew.
+    fn restart(&self) {}
 }
 
 /// A sink that drops everything.
@@ -126,7 +128,7 @@ pub struct ChatReply {
     pub model: String,
 }
 
-/// Tokens and cost of one generation.
+/// Tokens and cost of one generation; estimated from the text where a server does not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Prompt tokens.

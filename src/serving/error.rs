@@ -81,6 +81,30 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// Every port of the range is taken.
+    #[error("no free port on {host} in {first}–{last}")]
+    NoFreePort {
+        /// Where the server would listen.
+        host: String,
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
+    /// No NVIDIA driver on this machine.
+    #[error("no NVIDIA driver found: {detail}")]
+    NoGpuDriver {
+        /// The loader's words.
+        detail: String,
+    },
+    /// The driver is there and fails.
+    #[error("reading the GPUs failed: {what}: {detail}")]
+    GpuFailed {
+        /// What was being read.
+        what: String,
+        /// The driver's words.
+        detail: String,
+    },
     /// A file of ours does not read back.
     #[error("{what} is damaged: {detail}")]
     Corrupt {
@@ -103,6 +127,9 @@ impl Coded for Error {
             Self::UnknownBackend(_) => "serving.unknown_backend",
             Self::StaleGeneration { .. } => "serving.stale_generation",
             Self::Io { .. } => "serving.io",
+            Self::NoFreePort { .. } => "serving.no_free_port",
+            Self::NoGpuDriver { .. } => "serving.no_gpu_driver",
+            Self::GpuFailed { .. } => "serving.gpu_failed",
             Self::Corrupt { .. } => "serving.corrupt",
         }
     }
@@ -117,6 +144,10 @@ impl Coded for Error {
             }
             Self::NotEnoughHistory { .. } => "wait, or ask for a shorter window".to_owned(),
             Self::StartFailed { last_lines, .. } => last_lines.join("\n"),
+            Self::NoFreePort { .. } => "widen `ports`, or stop what listens there".to_owned(),
+            Self::NoGpuDriver { .. } => {
+                "install the driver, or go on without: only the GPU figures stay unknown".to_owned()
+            }
             _ => String::new(),
         }
     }

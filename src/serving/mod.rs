@@ -2,11 +2,37 @@
 //!
 //! The simulated fleet implements the same traits; nothing above this room can tell which it talks to.
 
+mod client_tap;
+mod dialect;
+mod embedded;
 mod error;
+pub mod exposition;
+mod external;
+mod flags;
+pub mod gpu;
+mod histogram;
+mod history;
+mod http;
+pub mod process;
+// Being written, not joined yet: mod scraped;
+mod sglang;
+pub mod simulated;
+mod tgi;
 mod traits;
+mod vllm;
+mod window;
 
+pub use dialect::{DIALECTS, dialect, engine_of};
+pub use embedded::EmbeddedProxy;
 pub use error::Error;
+pub use external::advice;
+pub use history::PageHistory;
+pub use http::http_client;
+// pub use scraped::{Backends, ScrapeOptions, Scraped};
+pub use sglang::Sglang;
+pub use tgi::Tgi;
 pub use traits::{
     Dialect, GpuProbe, Health, Launch, Launcher, LoadDriver, LoadSpec, Observe, ObserveContext,
     Page, Purpose, Running, SeriesPoint, Target, TrafficPlane,
 };
+pub use vllm::Vllm;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::base::{EffectKey, Millis};
 use crate::domain::{
-    Backend, Deployment, EngineKind, GpuReading, Observation, RequestRecord, ServingConfig,
-    TrafficTable, WorkloadProfile,
+    Backend, Deployment, EngineKind, GpuReading, Objective, Observation, RequestRecord,
+    ServingConfig, TrafficTable, WorkloadProfile,
 };
 
 /// One scrape of one backend.
@@ -189,8 +189,12 @@ pub struct SeriesPoint {
 #[async_trait]
 pub trait Observe: Send + Sync {
     /// The last `window_s` [s] of the stable version, client figures included where a data plane is there.
-    /// Waits for the window to fill when it must.
-    async fn observe(&self, window_s: f64) -> Result<Observation, Error>;
+    /// Waits for the window to fill when it must. With an objective, the clients' goodput counts the requests that met it.
+    async fn observe(
+        &self,
+        window_s: f64,
+        objective: Option<&Objective>,
+    ) -> Result<Observation, Error>;
 
     /// The last `window_s` [s] cut in adjacent windows of `step_s` [s], oldest first; only windows that
     /// the kept pages cover, so the list may be short or empty. Client figures are left out.

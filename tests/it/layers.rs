@@ -12,7 +12,7 @@ fn root() -> PathBuf {
 /// Rows `| rooms | may import |` of the table under "Who may import whom".
 fn table() -> Table {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let rows = text.lines().skip_while(|line| !line.starts_with("| room |")).skip(2);
+    let rows = text.lines().skip_while(|line| !line.starts_with("| room | may import |")).skip(2);
     let mut table = Table::new();
     for row in rows.take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -114,7 +114,7 @@ fn every_room_imports_only_what_the_table_allows() {
                 wrong.push(format!("{}: `{room}` may not import `{used}`", path.display()));
             }
         }
-        if code.contains("super::super") {
+        if code.contains("super::super::") {
             wrong.push(format!("{}: super::super", path.display()));
         }
         if code.contains("pub use crate::") {

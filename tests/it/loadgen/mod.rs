@@ -1,1 +1,5 @@
 //! Behaviour of `loadgen` through its public door.
+
+mod judging;
+mod open_loop;
+mod schedules;

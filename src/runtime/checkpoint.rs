@@ -1,0 +1,264 @@
+//! The state of a thread between two commits: all that a restart needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Answer, Grant, NodeError, Question, Usage, WaitFor};
+use crate::base::{EffectKey, Millis, Problem, RunId, ThreadId};
+
+/// One point in the history of a thread. Checkpoints are never changed, only followed by another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Thread.
+    pub thread: ThreadId,
+    /// Position in the thread's history, from 1, without gaps.
+    pub seq: u64,
+    /// What stays the same for the whole run.
+    pub run: Arc<RunInfo>,
+    /// Superstep that is open, or was the last, from 1 within the run.
+    pub superstep: u64,
+    /// How the run stands.
+    pub status: Status,
+    /// Every channel ever written on this thread, also by graphs of another version.
+    pub channels: BTreeMap<String, Slot>,
+    /// Tasks of the open superstep.
+    pub tasks: Vec<Task>,
+    /// Counters of the run.
+    pub progress: Progress,
+    /// Production effects granted in this run, newest last.
+    pub grants: Vec<Grant>,
+    /// Signals that came before anyone waited for them, oldest first.
+    pub signals: Vec<(String, Value)>,
+    /// What broke the run, or the failure that an `on_error` route took over last.
+    pub error: Option<RunError>,
+    /// When it was made.
+    pub at: Millis,
+}
+
+/// What stays the same for a whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Run.
+    pub id: RunId,
+    /// Name of the graph.
+    pub graph: String,
+    /// Content hash of the graph the run is pinned to.
+    pub graph_hash: String,
+    /// Read-only values.
+    pub context: BTreeMap<String, Value>,
+    /// When it began.
+    pub started: Millis,
+    /// When the thread got its first run.
+    pub thread_created: Millis,
+    /// The thread's checkpoint before this run; 0: none.
+    pub parent_seq: u64,
+}
+
+/// Counters of a run, for its limits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Supersteps that count against the limit: all but the looks of a `repeat`.
+    pub supersteps: u64,
+    /// Times each node was started, looks of a `repeat` left out.
+    pub visits: BTreeMap<String, u64>,
+    /// Model tokens and cost.
+    pub usage: Usage,
+    /// Time spent waiting for a person alone [ms]: it does not count as wall time.
+    pub waited_ms: u64,
+    /// The limit that was reached, once one was, and the superstep it happened in.
+    pub limit_reached: Option<(String, u64)>,
+}
+
+/// One channel of a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// Grows by one with every change, from 1.
+    pub version: u64,
+    /// Superstep of the last change, within its run.
+    pub superstep: u64,
+    /// The value; `None`: unset.
+    pub value: Option<Arc<Value>>,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Has tasks that could run now.
+    Running,
+    /// Every task left waits for a timer or a signal.
+    Waiting,
+    /// Every task left waits for a person.
+    Interrupted,
+    /// Finished.
+    Done,
+    /// Failed; `retry` runs the failed tasks again.
+    Error,
+    /// Cancelled.
+    Cancelled,
+}
+
+impl Status {
+    /// Whether the run is over: a new one may start.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Error | Self::Cancelled)
+    }
+
+    /// The name it has in stores and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Interrupted => "interrupted",
+            Self::Done => "done",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One node planned in the open superstep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Name of the node: unique in a superstep.
+    pub node: String,
+    /// How far it is.
+    pub state: TaskState,
+    /// A look of a `repeat`: it counts against no limit but the wall time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look: bool,
+    /// Questions it has asked so far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Runs as soon as it can.
+    Ready,
+    /// Runs at this moment.
+    At(Millis),
+    /// Waits for a person.
+    Asked(Interrupt),
+    /// The person answered: runs as soon as it can.
+    Answered(Answer),
+    /// Waits for a timer or a signal.
+    Waiting(WaitFor),
+    /// The timer rang or the signal came: runs as soon as it can.
+    Woken(Value),
+    /// Its result lies among the pending writes.
+    Finished,
+}
+
+impl TaskState {
+    /// Whether it could run at `now`.
+    pub fn is_runnable(&self, now: Millis) -> bool {
+        match self {
+            Self::Ready | Self::Answered(_) | Self::Woken(_) => true,
+            Self::At(at) => *at <= now,
+            Self::Asked(_) | Self::Waiting(_) | Self::Finished => false,
+        }
+    }
+
+    /// The moment at which something happens to it by itself.
+    pub fn due(&self) -> Option<Millis> {
+        match self {
+            Self::At(at) => Some(*at),
+            Self::Waiting(WaitFor::Until(at)) => Some(Millis(*at)),
+            Self::Waiting(WaitFor::Signal { give_up_at, .. }) => give_up_at.map(Millis),
+            Self::Asked(interrupt) => interrupt.question.expires_at.map(Millis),
+            Self::Ready | Self::Answered(_) | Self::Woken(_) | Self::Finished => None,
+        }
+    }
+}
+
+/// A question that stops a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interrupt {
+    /// Stable by run, superstep and node.
+    pub id: String,
+    /// What is asked.
+    pub question: Question,
+    /// When it was asked.
+    pub asked_at: Millis,
+    /// Set when the question is whether a side effect happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<EffectKey>,
+}
+
+/// A failure as conditions see it (`error.code`, `error.message`, `error.class`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunError {
+    /// The node that failed, if it was one.
+    pub node: Option<String>,
+    /// Its class: `fatal` where no node was to blame.
+    pub class: String,
+    /// Code, text, hint.
+    pub problem: Problem,
+}
+
+/// What a finished task of an open superstep left: durable before the superstep is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// Name of the node.
+    pub node: String,
+    /// Channel → value, in the order written, each fitting its channel's schema.
+    pub writes: Vec<(String, Value)>,
+    /// Consent that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+    /// What the model took.
+    pub usage: Usage,
+    /// The failure, when an `on_error` route takes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<NodeError>,
+}
+
+impl Checkpoint {
+    /// When the run must be looked at again by itself: the earliest timer or expiry of an open task.
+    pub fn wake_at(&self) -> Option<Millis> {
+        if self.status.is_over() {
+            return None;
+        }
+        self.tasks.iter().filter_map(|task| task.state.due()).min()
+    }
+
+    /// The status that follows from the tasks of an open superstep.
+    pub fn status_of_tasks(&self, now: Millis) -> Status {
+        let open = || self.tasks.iter().map(|task| &task.state);
+        if open().any(|state| state.is_runnable(now)) {
+            Status::Running
+        } else if open().any(|state| matches!(state, TaskState::At(_) | TaskState::Waiting(_))) {
+            Status::Waiting
+        } else if open().any(|state| matches!(state, TaskState::Asked(_))) {
+            Status::Interrupted
+        } else {
+            Status::Running
+        }
+    }
+
+    /// The open questions with the node that asks.
+    pub fn interrupts(&self) -> impl Iterator<Item = (&str, &Interrupt)> {
+        self.tasks.iter().filter_map(|task| match &task.state {
+            TaskState::Asked(interrupt) => Some((task.node.as_str(), interrupt)),
+            _ => None,
+        })
+    }
+
+    /// The values that are set.
+    pub fn values(&self) -> BTreeMap<String, Value> {
+        self.channels
+            .iter()
+            .filter_map(|(name, slot)| Some((name.clone(), slot.value.as_deref()?.clone())))
+            .collect()
+    }
+}

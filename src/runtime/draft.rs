@@ -1,0 +1,119 @@
+//! A checkpoint in the making, with all that will be committed beside it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    Change, Checkpoint, Commit, Epoch, NewEvent, RunError, Slot, Status, TaskState, Verdict,
+};
+use crate::base::{EffectKey, Millis};
+
+/// What the next commit will be. Transitions change it; only the activation writes it.
+pub(super) struct Draft {
+    pub(super) state: Checkpoint,
+    pub(super) changed: Vec<Change>,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) applied: Vec<u64>,
+    pub(super) inbox_read_to: Option<u64>,
+    pub(super) effects: Vec<(EffectKey, Verdict)>,
+    pub(super) closes_superstep: bool,
+    parent_seq: u64,
+}
+
+impl Draft {
+    /// The successor of `head`, so far the same.
+    pub(super) fn after(head: &Checkpoint, now: Millis) -> Self {
+        let mut draft = Self::new(head.clone(), head.seq);
+        if head.status == Status::Interrupted {
+            draft.state.progress.waited_ms += now.since(head.at);
+        }
+        draft.state.seq += 1;
+        draft.state.at = now;
+        draft
+    }
+
+    /// The first checkpoint of a thread.
+    pub(super) fn first(state: Checkpoint) -> Self {
+        Self::new(state, 0)
+    }
+
+    fn new(state: Checkpoint, parent_seq: u64) -> Self {
+        Self {
+            state,
+            changed: Vec::new(),
+            events: Vec::new(),
+            applied: Vec::new(),
+            inbox_read_to: None,
+            effects: Vec::new(),
+            closes_superstep: false,
+            parent_seq,
+        }
+    }
+
+    /// Adds a journal entry.
+    pub(super) fn event(&mut self, kind: &str, data: Value) {
+        self.events.push(NewEvent {
+            at: self.state.at,
+            run: self.state.run.id.clone(),
+            kind: kind.to_owned(),
+            data,
+        });
+    }
+
+    /// Sets a channel; its version grows once per commit, however often it is set.
+    pub(super) fn set(&mut self, channel: &str, value: Option<Arc<Value>>, kept: usize) {
+        let superstep = self.state.superstep;
+        if let Some(change) = self.changed.iter_mut().find(|change| change.channel == channel) {
+            change.kept = 0;
+            if let Some(slot) = self.state.channels.get_mut(channel) {
+                (slot.value, slot.superstep) = (value, superstep);
+            }
+            return;
+        }
+        self.changed.push(Change { channel: channel.to_owned(), kept });
+        match self.state.channels.get_mut(channel) {
+            Some(slot) => *slot = Slot { version: slot.version + 1, superstep, value },
+            None => {
+                self.state
+                    .channels
+                    .insert(channel.to_owned(), Slot { version: 1, superstep, value });
+            }
+        }
+    }
+
+    /// The value of a channel; `None`: unset.
+    pub(super) fn value(&self, channel: &str) -> Option<Arc<Value>> {
+        self.state.channels.get(channel)?.value.clone()
+    }
+
+    /// Ends the run with a failure. Tasks that did not finish stay, for a later `retry`.
+    pub(super) fn fail(&mut self, error: RunError) {
+        self.state.status = Status::Error;
+        for task in &mut self.state.tasks {
+            if matches!(task.state, TaskState::At(_)) {
+                task.state = TaskState::Ready;
+            }
+        }
+        let data = serde_json::json!({
+            "node": error.node, "class": error.class, "problem": error.problem,
+        });
+        self.event(super::kind::RUN_ERROR, data);
+        self.state.error = Some(error);
+    }
+
+    /// The commit, to be written under `epoch`.
+    pub(super) fn into_commit(self, epoch: Epoch) -> Commit {
+        Commit {
+            epoch,
+            parent_seq: self.parent_seq,
+            checkpoint: Arc::new(self.state),
+            changed: self.changed,
+            events: self.events,
+            applied: self.applied,
+            inbox_read_to: self.inbox_read_to,
+            effects: self.effects,
+            closes_superstep: self.closes_superstep,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The ledger of side effects as one task sees it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{Begun, CheckpointStore, Effects, Epoch, ErrorClass, NodeError, Question};
+use crate::base::{EffectKey, Problem, RunId, ThreadId, stable_hash};
+
+/// The policy under which an unknown outcome stops the run.
+const AT_MOST_ONCE: &str = "at_most_once";
+
+/// Code of the failure of a task whose thread has another owner: it must stop, not fail.
+pub(super) const FENCED: &str = "runtime.fenced";
+
+/// The ledger, bound to a task.
+pub(super) struct Ledger {
+    pub(super) store: Arc<dyn CheckpointStore>,
+    pub(super) thread: ThreadId,
+    pub(super) epoch: Epoch,
+    pub(super) run: RunId,
+    pub(super) task: String,
+    /// The effect that is in doubt, once one is.
+    pub(super) doubt: Mutex<Option<EffectKey>>,
+}
+
+impl Ledger {
+    /// The effect that made the task stop, if one did.
+    pub(super) fn take_doubt(&self) -> Option<EffectKey> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[async_trait]
+impl Effects for Ledger {
+    fn key(&self, call: u32) -> EffectKey {
+        EffectKey(stable_hash(&[self.run.as_str(), &self.task, &call.to_string()]))
+    }
+
+    async fn begin(&self, key: &EffectKey, policy: &str) -> Result<Option<Value>, NodeError> {
+        let begun = self.store.effect_begin(&self.thread, self.epoch, key, policy).await;
+        match begun.map_err(unavailable)? {
+            Begun::Fresh => Ok(None),
+            Begun::Done(result) => Ok(Some(result)),
+            Begun::InDoubt if policy != AT_MOST_ONCE => Ok(None),
+            Begun::InDoubt => {
+                *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+                Err(in_doubt(&self.task))
+            }
+            Begun::Fenced => Err(fenced(&self.thread)),
+        }
+    }
+
+    async fn finish(&self, key: &EffectKey, result: &Value) -> Result<(), NodeError> {
+        self.store.effect_finish(key, result).await.map_err(unavailable)
+    }
+}
+
+/// What a person is asked about an effect in doubt.
+pub(super) fn doubt_question(node: &str) -> Question {
+    Question {
+        text: format!(
+            "Node `{node}` began a side effect that must not happen twice, and was cut off before \
+             it could note the outcome. Look at the target: did it happen?"
+        ),
+        answer_schema: json!({
+            "type": "object",
+            "properties": {
+                "happened": { "type": "boolean" },
+                "result": { "description": "What the call would have returned, if it happened." },
+            },
+            "required": ["happened"],
+            "additionalProperties": false,
+        }),
+        expires_at: None,
+        on_expiry: None,
+    }
+}
+
+fn unavailable(problem: Problem) -> NodeError {
+    NodeError { class: ErrorClass::Fatal, problem, retry_after_ms: None }
+}
+
+fn in_doubt(task: &str) -> NodeError {
+    let problem = Problem {
+        code: "runtime.effect_in_doubt".to_owned(),
+        message: format!("a side effect of task `{task}` was begun and may have happened"),
+        hint: "look at the target, then answer the thread's question".to_owned(),
+    };
+    NodeError { class: ErrorClass::InDoubt, problem, retry_after_ms: None }
+}
+
+fn fenced(thread: &ThreadId) -> NodeError {
+    let problem = Problem {
+        code: FENCED.to_owned(),
+        message: format!("another owner has taken over thread `{thread}`"),
+        hint: "nothing was lost: the other owner goes on from the last checkpoint".to_owned(),
+    };
+    NodeError { class: ErrorClass::Cancelled, problem, retry_after_ms: None }
+}

@@ -1,0 +1,144 @@
+//! Closes a superstep: folds its writes, clears what lives a step only, routes every node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::draft::Draft;
+use super::plan::{self, Planned};
+use super::program::Program;
+use super::{Error, TaskResult, TaskState, channels, kind, route};
+use crate::graph::{Lifetime, Reducer};
+
+/// Folds `results`, one for each task of the open superstep, and plans what follows.
+///
+/// A fold or a route that fails ends the run with that error; a retry runs the superstep's tasks again.
+pub(super) fn close(draft: &mut Draft, program: &Program, results: Vec<TaskResult>) {
+    draft.closes_superstep = true;
+    match fold_and_route(draft, program, results) {
+        Ok(planned) => plan::open(draft, program, planned),
+        Err(error) => {
+            for task in &mut draft.state.tasks {
+                task.state = TaskState::Ready;
+            }
+            draft.fail(plan::fatal(None, &error));
+        }
+    }
+}
+
+fn fold_and_route(
+    draft: &mut Draft,
+    program: &Program,
+    mut results: Vec<TaskResult>,
+) -> Result<Vec<Planned>, Error> {
+    // In the order of the graph, whoever finished first: one seed, one history.
+    results.sort_by_key(|result| program.step(&result.node).map(|(ix, ..)| ix));
+    let finished: Vec<Value> = results.iter().map(finished).collect();
+    fold(draft, program, &mut results)?;
+    clear_step_channels(draft, program);
+    for (result, data) in results.iter_mut().zip(finished) {
+        draft.event(kind::STEP_FINISHED, with_superstep(data, draft.state.superstep));
+        draft.state.grants.extend(result.grant.take());
+        let usage = &mut draft.state.progress.usage;
+        usage.input_tokens += result.usage.input_tokens;
+        usage.output_tokens += result.usage.output_tokens;
+        usage.cost_usd += result.usage.cost_usd;
+        if let Some(error) = &result.failed {
+            draft.state.error = Some(route::run_error(&result.node, error));
+        }
+    }
+    let mut planned = Vec::new();
+    for result in &results {
+        follow(draft, program, result, &mut planned)?;
+    }
+    Ok(planned)
+}
+
+/// Plans what comes after one finished node.
+fn follow(
+    draft: &Draft,
+    program: &Program,
+    result: &TaskResult,
+    planned: &mut Vec<Planned>,
+) -> Result<(), Error> {
+    let Some((ix, node, step)) = program.step(&result.node) else {
+        let reason = "the graph does not have it any more".to_owned();
+        return Err(Error::Route { node: result.node.clone(), reason });
+    };
+    let at_once = |node| Planned { node, look_at: None };
+    if let Some(error) = &result.failed {
+        let taken = route::takes_over(program, node, step, &draft.state, error)?;
+        let to = taken.and_then(|index| node.on_error[index].to);
+        planned.extend(to.map(at_once));
+        return Ok(());
+    }
+    if let (Some(repeat), Some(until)) = (&node.repeat, &step.until)
+        && !route::is_settled(program, node, until, &draft.state)?
+    {
+        let look_at = Some(draft.state.at.plus(repeat.every_ms));
+        planned.push(Planned { node: ix, look_at });
+        return Ok(());
+    }
+    planned.extend(route::targets(program, node, step, &draft.state)?.into_iter().map(at_once));
+    Ok(())
+}
+
+fn fold(draft: &mut Draft, program: &Program, results: &mut [TaskResult]) -> Result<(), Error> {
+    let mut by_channel: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for result in results {
+        for (channel, value) in result.writes.drain(..) {
+            by_channel.entry(channel).or_default().push(value);
+        }
+    }
+    for (channel, writes) in by_channel {
+        let Some(definition) = program.graph.channels.get(&channel) else { continue };
+        let current = match definition.reducer {
+            Reducer::Replace => None,
+            _ => draft.value(&channel),
+        };
+        let folded = channels::fold(definition.reducer, current, writes)
+            .map_err(|reason| Error::Fold { channel: channel.clone(), reason })?;
+        program.check_folded(&channel, &folded.value)?;
+        draft.set(&channel, Some(Arc::new(folded.value)), folded.kept);
+    }
+    Ok(())
+}
+
+/// A `step` channel is read in the superstep after its write, and gone after that.
+fn clear_step_channels(draft: &mut Draft, program: &Program) {
+    for (name, channel) in &program.graph.channels {
+        if channel.lifetime != Lifetime::Step {
+            continue;
+        }
+        let outlived = draft.state.channels.get(name).is_some_and(|slot| {
+            slot.superstep < draft.state.superstep
+                && slot.value.as_deref() != channel.default.as_ref()
+        });
+        if outlived {
+            draft.set(name, channel.default.clone().map(Arc::new), 0);
+        }
+    }
+}
+
+/// What the journal says of a finished task.
+fn finished(result: &TaskResult) -> Value {
+    let mut data = Map::new();
+    data.insert("node".to_owned(), result.node.clone().into());
+    let writes: Map<String, Value> = result.writes.iter().cloned().collect();
+    data.insert("writes".to_owned(), Value::Object(writes));
+    if result.usage != super::Usage::default() {
+        data.insert("usage".to_owned(), json!(result.usage));
+    }
+    if let Some(error) = &result.failed {
+        data.insert("error".to_owned(), json!(error.problem));
+    }
+    Value::Object(data)
+}
+
+fn with_superstep(mut data: Value, superstep: u64) -> Value {
+    if let Value::Object(map) = &mut data {
+        map.insert("superstep".to_owned(), superstep.into());
+    }
+    data
+}

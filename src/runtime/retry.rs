@@ -1,0 +1,76 @@
+//! Whether and when a failed attempt is made again: pure.
+
+use super::NodeError;
+use crate::base::Rng;
+use crate::graph::RetryPolicy;
+
+/// The pause before the next attempt [ms]; `None`: no further attempt.
+///
+/// Exponential from `initial_ms`, capped; with jitter uniform in [half, whole]. A pause the other side asked for
+/// is never shortened, and never exceeded by jitter.
+pub(super) fn pause_ms(
+    policy: &RetryPolicy,
+    attempt: u32,
+    error: &NodeError,
+    rng: &mut dyn Rng,
+) -> Option<u64> {
+    if attempt >= policy.max || !policy.on.iter().any(|class| class == error.class.name()) {
+        return None;
+    }
+    let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
+    let grown = policy.initial_ms as f64 * policy.factor.max(1.0).powi(exponent);
+    let whole = grown.min(policy.cap_ms as f64);
+    let drawn = if policy.jitter { whole * (0.5 + 0.5 * rng.unit()) } else { whole };
+    let asked = error.retry_after_ms.unwrap_or(0);
+    Some(asked.max(drawn.round() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Problem, SeededRng};
+    use crate::runtime::ErrorClass;
+
+    fn policy(jitter: bool) -> RetryPolicy {
+        let on = vec!["timeout".to_owned(), "rate_limited".to_owned()];
+        RetryPolicy { max: 3, initial_ms: 500, factor: 2.0, cap_ms: 1_500, jitter, on }
+    }
+
+    fn failure(class: ErrorClass, retry_after_ms: Option<u64>) -> NodeError {
+        let problem =
+            Problem { code: "test.failure".into(), message: String::new(), hint: String::new() };
+        NodeError { class, problem, retry_after_ms }
+    }
+
+    fn pauses(policy: &RetryPolicy, error: &NodeError) -> Vec<Option<u64>> {
+        let mut rng = SeededRng::new(7);
+        (0..4).map(|attempt| pause_ms(policy, attempt, error, &mut rng)).collect()
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_cap_and_end_after_the_last_attempt() {
+        let error = failure(ErrorClass::Timeout, None);
+        assert_eq!(pauses(&policy(false), &error), [Some(500), Some(1_000), Some(1_500), None]);
+    }
+
+    #[test]
+    fn jitter_stays_between_half_and_whole() {
+        let error = failure(ErrorClass::Timeout, None);
+        let drawn: Vec<u64> = pauses(&policy(true), &error).into_iter().flatten().collect();
+        for (pause, whole) in drawn.iter().zip([500, 1_000, 1_500]) {
+            assert!((whole / 2..=whole).contains(pause), "{pause} of {whole}");
+        }
+    }
+
+    #[test]
+    fn a_pause_the_other_side_asked_for_is_kept() {
+        let error = failure(ErrorClass::RateLimited, Some(9_000));
+        assert_eq!(pauses(&policy(false), &error)[0], Some(9_000));
+    }
+
+    #[test]
+    fn a_class_the_policy_does_not_name_is_never_tried_again() {
+        let error = failure(ErrorClass::Denied, None);
+        assert_eq!(pauses(&policy(false), &error)[0], None);
+    }
+}

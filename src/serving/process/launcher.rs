@@ -1,0 +1,287 @@
+//! The launcher for one host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+
+use super::book::{Book, Entry, Process};
+use super::last_words::last_words;
+use super::options::ProcessOptions;
+use super::procfs;
+use super::spawn::{free_port, log_path, mark_prefix, spawn};
+use crate::base::{Clock, EffectKey, Millis, stable_hash};
+use crate::domain::{Backend, ServingConfig};
+use crate::serving::http::{get_text, http_client};
+use crate::serving::{Error, Health, Launcher, Purpose, Running};
+
+/// How long one health check may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// From SIGKILL until a process that is still there counts as stuck [ms].
+const KILL_PATIENCE_MS: u64 = 5_000;
+
+/// Starts servers as processes of this host.
+///
+/// The record on disk is written before each step, so an agent that dies at any moment leaves either no server or one
+/// that the next agent finds by its mark. No lock is held while a server starts: launches run side by side.
+pub struct ProcessLauncher {
+    pub(super) options: ProcessOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) book: Mutex<Book>,
+    client: reqwest::Client,
+}
+
+impl ProcessLauncher {
+    /// Opens the launcher's record and settles what an earlier agent left: running servers are taken over, dead trials
+    /// and half-started or half-stopped servers are removed, strays are ended.
+    ///
+    /// Errors: [`Error::Io`] or [`Error::Corrupt`] when the record cannot be used.
+    pub async fn open(options: ProcessOptions, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let book = Book::open(&options.state_dir)?;
+        let client = http_client(HEALTH_TIMEOUT)?;
+        let launcher = Self { options, clock, book: Mutex::new(book), client };
+        launcher.recover().await?;
+        Ok(launcher)
+    }
+
+    /// The entry of `key`, made and started when there is none. Returns the backend's id.
+    async fn ensure_started(
+        &self,
+        key: &EffectKey,
+        config: &ServingConfig,
+        purpose: Purpose,
+    ) -> Result<String, Error> {
+        let mut book = self.book.lock().await;
+        let id = format!("{}-{}", self.options.name, &stable_hash(&[key.as_str()])[..8]);
+        if let Some(entry) = book.entries.get(&id) {
+            if entry.process.as_ref().is_some_and(procfs::is_alive) {
+                return Ok(id);
+            }
+            // It died since: the same effect means the same server, so it is started again where it was.
+            let (port, config) = (entry.port, entry.running.config.clone());
+            self.start(&mut book, &id, port, &config)?;
+            return Ok(id);
+        }
+        let port = free_port(&self.options, &book)?;
+        let url = format!("http://{}:{port}", bracketed(&self.options.host));
+        let running = Running {
+            backend: Backend { id: id.clone(), url },
+            config: config.clone(),
+            purpose,
+            key: key.clone(),
+            started: self.clock.now(),
+            ready: None,
+        };
+        let entry = Entry { running, port, process: None, stopping: false, restarts: Vec::new() };
+        book.entries.insert(id.clone(), entry);
+        book.save()?;
+        let started = self.start(&mut book, &id, port, config);
+        if started.is_err() {
+            book.entries.remove(&id);
+            book.save()?;
+        }
+        started.map(|()| id)
+    }
+
+    /// Starts the process of an entry and records it.
+    pub(super) fn start(
+        &self,
+        book: &mut Book,
+        id: &str,
+        port: u16,
+        config: &ServingConfig,
+    ) -> Result<(), Error> {
+        let process = spawn(&self.options, id, port, config)?;
+        if let Some(entry) = book.entries.get_mut(id) {
+            entry.process = Some(process);
+            entry.running.started = self.clock.now();
+            entry.running.ready = None;
+        }
+        book.save()
+    }
+
+    /// Waits until a started server is healthy.
+    ///
+    /// Errors: [`Error::StartFailed`] when it ends or takes too long; nothing of it is left then.
+    async fn healthy(&self, id: &str) -> Result<Running, Error> {
+        loop {
+            let Some(entry) = self.entry(id).await.filter(|entry| !entry.stopping) else {
+                return Err(self.start_failed(id, "it was stopped while it started"));
+            };
+            if !entry.process.as_ref().is_some_and(procfs::is_alive) {
+                return Err(self.give_up(id, "it ended").await);
+            }
+            if self.answers(&entry.running).await.is_ok() {
+                return self.mark_ready(id).await;
+            }
+            let waited_ms = self.clock.now().since(entry.running.started);
+            if waited_ms as f64 > self.options.start_timeout_s * 1000.0 {
+                let seconds = self.options.start_timeout_s;
+                return Err(self.give_up(id, &format!("not healthy after {seconds} s")).await);
+            }
+            self.clock.sleep_ms(self.options.poll_ms).await;
+        }
+    }
+
+    async fn mark_ready(&self, id: &str) -> Result<Running, Error> {
+        let mut book = self.book.lock().await;
+        let entry = book.entries.get_mut(id);
+        let entry = entry.ok_or_else(|| Error::UnknownBackend(id.to_owned()))?;
+        let first = entry.running.ready.is_none();
+        entry.running.ready.get_or_insert(self.clock.now());
+        let running = entry.running.clone();
+        if first {
+            book.save()?;
+        }
+        Ok(running)
+    }
+
+    /// Removes a server that did not start and says why in its own words.
+    async fn give_up(&self, id: &str, reason: &str) -> Error {
+        let error = self.start_failed(id, reason);
+        if let Err(left) = self.remove(id).await {
+            tracing::warn!(backend = id, error = %left, "a failed server could not be cleared away");
+        }
+        error
+    }
+
+    fn start_failed(&self, id: &str, reason: &str) -> Error {
+        let words = last_words(&log_path(&self.options, id), 0);
+        let reason = match words.cause {
+            Some(cause) => format!("{reason}: {cause}"),
+            None => reason.to_owned(),
+        };
+        Error::StartFailed { reason, last_lines: words.lines }
+    }
+
+    pub(super) async fn answers(&self, running: &Running) -> Result<(), Error> {
+        let url = format!("{}{}", running.backend.url, self.options.health_path);
+        get_text(&self.client, &url).await.map(drop)
+    }
+
+    pub(super) async fn entry(&self, id: &str) -> Option<Entry> {
+        self.book.lock().await.entries.get(id).cloned()
+    }
+
+    /// Ends a server and everything it started, then forgets it.
+    pub(super) async fn remove(&self, id: &str) -> Result<(), Error> {
+        let process = {
+            let mut book = self.book.lock().await;
+            let Some(entry) = book.entries.get_mut(id) else { return Ok(()) };
+            entry.stopping = true;
+            let process = entry.process.clone();
+            book.save()?;
+            process
+        };
+        self.end(id, process.as_ref()).await?;
+        let mut book = self.book.lock().await;
+        book.entries.remove(id);
+        book.save()
+    }
+
+    /// SIGTERM, the grace, SIGKILL. Workers that left the group are found by their mark.
+    pub(super) async fn end(&self, id: &str, process: Option<&Process>) -> Result<(), Error> {
+        let mark = format!("{}{id}", mark_prefix(&self.options));
+        let here =
+            || procfs::marked(&mark).into_iter().filter(|p| p.mark == mark).collect::<Vec<_>>();
+        let gone = || process.is_none_or(|p| !procfs::is_alive(p)) && here().is_empty();
+        let send = |signal| {
+            if let Some(process) = process.filter(|process| procfs::is_alive(process)) {
+                procfs::signal_group(process.pid, signal);
+            }
+            here().iter().for_each(|marked| procfs::signal(marked.pid, signal));
+        };
+        if gone() {
+            return Ok(());
+        }
+        // Only the server itself is asked to end: it ends its own workers in the right order.
+        match process.filter(|process| procfs::is_alive(process)) {
+            Some(process) => procfs::signal(process.pid, Signal::TERM),
+            None => send(Signal::TERM),
+        }
+        let grace_ms = (self.options.grace_s * 1000.0) as u64;
+        if self.wait_until(grace_ms, gone).await {
+            return Ok(());
+        }
+        tracing::warn!(backend = id, grace_s = self.options.grace_s, "killed after its grace");
+        send(Signal::KILL);
+        if self.wait_until(KILL_PATIENCE_MS, gone).await {
+            return Ok(());
+        }
+        Err(Error::Io {
+            what: format!("stopping `{id}`: it outlives SIGKILL"),
+            source: std::io::ErrorKind::TimedOut.into(),
+        })
+    }
+
+    async fn wait_until(&self, patience_ms: u64, done: impl Fn() -> bool) -> bool {
+        let deadline = self.clock.now().plus(patience_ms);
+        while !done() {
+            if self.clock.now() >= deadline {
+                return false;
+            }
+            self.clock.sleep_ms(self.options.poll_ms.min(100)).await;
+        }
+        true
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+}
+
+#[async_trait]
+impl Launcher for ProcessLauncher {
+    async fn launch(
+        &self,
+        key: &EffectKey,
+        config: &ServingConfig,
+        purpose: Purpose,
+    ) -> Result<Running, Error> {
+        let id = self.ensure_started(key, config, purpose).await?;
+        self.healthy(&id).await
+    }
+
+    async fn running(&self) -> Result<Vec<Running>, Error> {
+        let book = self.book.lock().await;
+        let kept = book.entries.values().filter(|entry| !entry.stopping);
+        Ok(kept.map(|entry| entry.running.clone()).collect())
+    }
+
+    async fn health(&self, backend: &str) -> Result<Health, Error> {
+        let entry = self.entry(backend).await;
+        let entry = entry.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
+        if !entry.process.as_ref().is_some_and(procfs::is_alive) {
+            let words = last_words(&log_path(&self.options, backend), 0);
+            let last = words.cause.or_else(|| words.lines.last().cloned());
+            return Ok(Health::Down { reason: last.unwrap_or_else(|| "it ended".to_owned()) });
+        }
+        Ok(match (self.answers(&entry.running).await, entry.running.ready) {
+            (Ok(()), _) => Health::Healthy,
+            (Err(_), None) => Health::Starting,
+            (Err(error), Some(_)) => Health::Down { reason: error.to_string() },
+        })
+    }
+
+    async fn assign(&self, backend: &str, purpose: Purpose) -> Result<(), Error> {
+        let mut book = self.book.lock().await;
+        let entry = book.entries.get_mut(backend);
+        let entry = entry.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
+        if entry.running.purpose == purpose {
+            return Ok(());
+        }
+        entry.running.purpose = purpose;
+        book.save()
+    }
+
+    async fn stop(&self, backend: &str) -> Result<(), Error> {
+        self.remove(backend).await
+    }
+}
+
+/// An IPv6 host as it stands in a URL.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}

@@ -1,0 +1,65 @@
+//! Restarts servers that crashed while they served users.
+
+use std::sync::Arc;
+
+use super::book::Entry;
+use super::launcher::ProcessLauncher;
+use super::procfs;
+use crate::base::Millis;
+use crate::serving::{Error, Purpose};
+
+impl ProcessLauncher {
+    /// Looks after the servers until the last other handle is dropped, once every `every_ms` [ms].
+    pub async fn supervise(self: Arc<Self>, every_ms: u64) {
+        let (weak, clock) = (Arc::downgrade(&self), self.clock.clone());
+        drop(self);
+        while let Some(launcher) = weak.upgrade() {
+            if let Err(error) = launcher.restart_crashed().await {
+                tracing::warn!(%error, "a crashed server could not be restarted");
+            }
+            drop(launcher);
+            clock.sleep_ms(every_ms).await;
+        }
+    }
+
+    /// Restarts every stable or canary server that ended by itself, with its config and port; too many restarts in too
+    /// short a time leave it down. Trials are not restarted: their measurement is lost anyway. Returns the restarted ids.
+    ///
+    /// Errors: [`Error::StartFailed`] when the program cannot be run, [`Error::Io`].
+    pub async fn restart_crashed(&self) -> Result<Vec<String>, Error> {
+        let mut book = self.book.lock().await;
+        let now = self.now();
+        let crashed: Vec<_> = book
+            .entries
+            .iter()
+            .filter(|(_, entry)| self.should_restart(entry, now))
+            .map(|(id, entry)| (id.clone(), entry.port, entry.running.config.clone()))
+            .collect();
+        let mut restarted = Vec::new();
+        for (id, port, config) in crashed {
+            if let Some(entry) = book.entries.get_mut(&id) {
+                entry.restarts.push(now);
+            }
+            let ready = book.entries.get(&id).and_then(|entry| entry.running.ready);
+            self.start(&mut book, &id, port, &config)?;
+            // It was healthy before: until it is again it counts as down, not as never started.
+            if let Some(entry) = book.entries.get_mut(&id) {
+                entry.running.ready = ready;
+            }
+            book.save()?;
+            tracing::warn!(backend = %id, "restarted after a crash");
+            restarted.push(id);
+        }
+        Ok(restarted)
+    }
+
+    fn should_restart(&self, entry: &Entry, now: Millis) -> bool {
+        let window_ms = (self.options.restart_window_s * 1000.0) as u64;
+        let recent = entry.restarts.iter().filter(|at| now.since(**at) < window_ms).count();
+        !entry.stopping
+            && entry.running.ready.is_some()
+            && entry.running.purpose != Purpose::Trial
+            && recent < self.options.restarts_max
+            && !entry.process.as_ref().is_some_and(procfs::is_alive)
+    }
+}

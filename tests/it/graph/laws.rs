@@ -1,0 +1,126 @@
+//! Whatever the text, the loader answers.
+
+use proptest::prelude::*;
+
+use perf_agent::graph::{Expression, Source, load, render, render_text};
+
+use super::vocabulary::vocabulary;
+use super::{folder, load_text};
+
+fn answers(text: &str) {
+    let source = Source { file: "any.yaml".to_owned(), text: text.to_owned() };
+    if let Err(findings) = load(&source, &vocabulary()) {
+        assert!(!findings.is_empty(), "a refusal says why");
+        // YAML breaks lines at a lone carriage return too.
+        let lines = text.matches(['\n', '\r']).count() as u64 + 1;
+        for finding in &findings {
+            assert!((1..=lines).contains(&finding.line) && finding.column >= 1, "{finding}");
+            assert!(finding.code.starts_with("PA") && !finding.message.is_empty());
+        }
+        render(&source, &findings);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_gets_an_answer(text in ".{0,200}") {
+        answers(&text);
+    }
+
+    #[test]
+    fn any_yaml_like_text_gets_an_answer(text in "([a-z&*<!|>'\"{}\\[\\],:#% \n-]|nodes:|edges:|start|->|\\{\\{|é|\n  ){0,80}") {
+        answers(&text);
+        answers(&format!("schema: graph/v1\nname: a\nnodes: {{ {text} }}\nedges: [{text}]"));
+    }
+
+    #[test]
+    fn any_condition_gets_an_answer(text in "([a-z ()\\[\\]{}|.,'\"+*/<>=~!%:-]| and | not | in | is |none|1e9|99){0,40}") {
+        if let Ok(expression) = Expression::compile(&text) {
+            let _ = expression.eval_bool(&Default::default());
+        }
+        let _ = render_text(&format!("{{{{ {text} }}}}"), &Default::default());
+    }
+
+    /// The valid graph with one line lost, doubled or cut: refused or accepted, never more than that.
+    #[test]
+    fn a_damaged_graph_gets_an_answer(line in 0_usize..95, how in 0..3, cut in 0_usize..60) {
+        let text = std::fs::read_to_string(folder("good").join("optimize.yaml")).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let line = line % lines.len();
+        match how {
+            0 => drop(lines.remove(line)),
+            1 => lines.insert(line, lines[line].clone()),
+            _ => lines[line] = lines[line].chars().take(cut).collect(),
+        }
+        answers(&lines.join("\n"));
+    }
+}
+
+/// A chain of tools with a fan-out, a choice and a condition every ten nodes.
+fn large(nodes: usize) -> String {
+    let mut text = String::from(
+        "schema: graph/v1\nname: large\ninput: { goal: string }\nlimits: { supersteps: 100000 }\nstate:\n  all: { type: { array: object }, reducer: append }\n",
+    );
+    for n in 0..nodes / 10 {
+        text.push_str(&format!("  c{n}: {{ type: Observation }}\n"));
+    }
+    text.push_str("nodes:\n");
+    for n in 0..nodes {
+        let (read, written) =
+            (n / 10, if n % 10 == 0 { format!("c{}", n / 10) } else { "all".to_owned() });
+        let window = if n % 10 == 0 { "goal".to_owned() } else { format!("c{read}.deployment") };
+        text.push_str(&format!("  n{n}:\n    tool: read_metrics\n    args: {{ deployment: \"{{{{ {window} }}}}\", window_s: 60 }}\n    writes: {written}\n"));
+    }
+    text.push_str("edges:\n  - start -> n0\n");
+    for block in 0..nodes / 10 {
+        let at = block * 10;
+        let node = |offset: usize| format!("n{}", at + offset);
+        let next = if at + 10 < nodes { format!("n{}", at + 10) } else { "end".to_owned() };
+        text.push_str(&format!("  - {{ from: {}, to: [{}, {}] }}\n", node(0), node(1), node(2)));
+        text.push_str(&format!(
+            "  - {} -> {} -> {}\n  - {} -> {}\n",
+            node(1),
+            node(3),
+            node(4),
+            node(2),
+            node(3)
+        ));
+        text.push_str(&format!(
+            "  - from: {}\n    to: [{{ when: \"visits.{} < 3 and goal == 'x'\", to: {} }}, {{ else: {} }}]\n",
+            node(4), node(4), node(0), node(5)
+        ));
+        text.push_str(&format!(
+            "  - {} -> {} -> {} -> {} -> {} -> {next}\n",
+            node(5),
+            node(6),
+            node(7),
+            node(8),
+            node(9)
+        ));
+    }
+    text
+}
+
+#[test]
+fn a_graph_of_five_thousand_nodes_is_loaded() {
+    let text = large(5_000);
+    let started = std::time::Instant::now();
+    let graph = load_text("large.yaml", &text);
+    let took = started.elapsed();
+    let findings = graph.as_ref().err().map_or(String::new(), |f| f[0].to_string());
+    assert_eq!(graph.map(|graph| graph.nodes.len()), Ok(5_000), "{findings}");
+    // A figure for people; the bar of 300 ms is for an optimised build on a quiet machine, so nothing is asserted.
+    println!("5,000 nodes, {} KiB of YAML: loaded in {took:.1?}", text.len() / 1024);
+}
+
+#[test]
+fn a_ruined_large_graph_gives_every_finding_and_a_readable_picture() {
+    let ruined = large(1_000).replace("tool: read_metrics", "tool: read_metric");
+    let source = Source { file: "large.yaml".to_owned(), text: ruined };
+    let findings = load(&source, &vocabulary()).unwrap_err();
+    assert_eq!(findings.len(), 1_000);
+    let picture = render(&source, &findings);
+    assert!(picture.ends_with("… and 900 more\n"), "{}", &picture[picture.len() - 200..]);
+}

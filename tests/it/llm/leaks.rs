@@ -1,0 +1,77 @@
+//! The key is nowhere but in one header.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use perf_agent::base::Coded;
+use perf_agent::llm::ChatModel;
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::mock::{Groq, KEY, Turn, chunk, question, refusal};
+
+/// Everything that any crate logs on this thread, down to TRACE.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A server that repeats our key wherever it can.
+fn echoes() -> Vec<Turn> {
+    let words = format!("Incorrect key provided: {KEY}");
+    vec![
+        refusal(500, json!({"message": words})),
+        Turn::Raw(format!("data: {words}\n\n")),
+        Turn::Stream(vec![chunk(json!({"content": "x"}), None), json!({"error": words})]),
+        Turn::Plain("application/json", json!({ "error": words }).to_string()),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_that_the_server_echoes_reaches_neither_errors_nor_logs() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    for order in 0..4 {
+        let mut turns = echoes();
+        turns.rotate_left(order);
+        let groq = Groq::start(turns).await;
+        let model = groq.model();
+        let (reply, _) = groq.in_fast_time(500, model.chat(&question(), &())).await;
+        let error = reply.unwrap_err();
+        let text = format!("{error:?} {error} {:?} {model:?}", error.problem());
+        assert!(!text.contains(KEY), "{text}");
+    }
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(log.contains("asking the model again"), "the log was heard");
+    let leak = log.lines().find(|line| line.contains(KEY));
+    assert_eq!(leak, None);
+}
+
+#[tokio::test]
+async fn a_key_in_a_refusal_is_cut_out() {
+    for status in [400, 403, 413] {
+        let words = format!("Incorrect key provided: {KEY}");
+        let groq = Groq::start([refusal(status, json!({"message": words}))]).await;
+        let error = groq.model().chat(&question(), &()).await.unwrap_err();
+        let text = format!("{error:?} {error}");
+        assert!(text.contains("[key]") && !text.contains(KEY), "{text}");
+    }
+}
