@@ -19,15 +19,14 @@ pub fn gpus() -> &'static [GpuSpec] {
     &GPUS
 }
 
-/// The model of that name; the part after the slash is enough, case does not matter.
+/// The model of that name. Owner, case and `-Instruct` do not matter: shapes are those of the base model.
 pub fn model(name: &str) -> Option<ModelSpec> {
-    let wanted = name.to_lowercase();
-    let fits = |full: &str| {
-        let full = full.to_lowercase();
-        let short = full.rsplit('/').next().unwrap_or_default();
-        full == wanted || short == wanted || short.trim_end_matches("-instruct") == wanted
-    };
-    MODELS.iter().find(|model| fits(&model.name)).cloned()
+    MODELS.iter().find(|model| bare(&model.name) == bare(name)).cloned()
+}
+
+fn bare(name: &str) -> String {
+    let short = name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    short.trim_end_matches("-instruct").to_owned()
 }
 
 /// The device of that name; case does not matter.

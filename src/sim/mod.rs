@@ -6,6 +6,7 @@
 mod arrivals;
 mod catalogue;
 mod cost;
+mod ensemble;
 mod lengths;
 mod load;
 mod lockstep;

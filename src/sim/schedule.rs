@@ -126,11 +126,10 @@ impl Replica {
         while at < self.running.len() && *budget > 0 {
             let slot = self.running[at];
             let decodes = self.slots[slot as usize].joined.is_some();
-            let tokens = if decodes {
-                tokens_per_decode.min(*budget)
-            } else {
-                self.piece(slot).min(*budget)
-            };
+            if decodes && tokens_per_decode > *budget {
+                break;
+            }
+            let tokens = if decodes { tokens_per_decode } else { self.piece(slot).min(*budget) };
             let blocks = if decodes {
                 self.blocks_for_member(slot, plan.tokens_each)
             } else {

@@ -1,8 +1,8 @@
 //! Fits the step-time model's constants to measured rows; prints, changes nothing.
 
-use perf_agent::sim::{Coefficients, Completion};
+use perf_agent::sim::Coefficients;
 
-use super::accuracy::{Row, closed_loop, mean, rows, spec_for};
+use super::measured::{Row, mean, rows};
 
 type Field = fn(&mut Coefficients) -> &mut f64;
 
@@ -19,10 +19,8 @@ const FIELDS: [(&str, Field); 8] = [
 
 fn errors(rows: &[Row], k: &Coefficients) -> Vec<f64> {
     let error = |row: &Row| {
-        let mut spec = spec_for(row, "Llama-3.1-70B", "auto", k);
-        spec.config.async_scheduling = false;
-        let done = closed_loop(&spec, row);
-        (mean(done.iter().filter_map(Completion::tpot_ms)) / row.tpot_ms).ln()
+        let spec = row.spec("Llama-3.1-70B", k);
+        (row.simulated_tpot_ms(&spec) / row.tpot_ms).ln()
     };
     rows.iter().map(error).collect()
 }
@@ -39,7 +37,7 @@ fn fit() {
         for (_, field) in FIELDS {
             ridge += (*field(&mut a) / *field(&mut b)).ln().powi(2);
         }
-        mean(errors(&rows, k).iter().map(|e| e.abs())) + 0.002 * ridge
+        mean(errors(&rows, k).into_iter().map(f64::abs)) + 0.002 * ridge
     };
     let mut best = prior.clone();
     let mut at = loss(&best);

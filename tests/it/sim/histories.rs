@@ -141,7 +141,8 @@ fn replay(spec: &ReplicaSpec, trace: &[Request], journal: &Journal) {
         finished.extend(plain.update(&plan));
     }
     let mut reported: Vec<u64> = journal.completions.iter().map(|c| c.id).collect();
-    (reported.sort_unstable(), finished.sort_unstable());
+    reported.sort_unstable();
+    finished.sort_unstable();
     assert_eq!(reported, finished);
 }
 

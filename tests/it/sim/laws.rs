@@ -53,7 +53,7 @@ fn trace() -> impl Strategy<Value = Vec<Request>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn every_request_finishes_or_is_refused_and_memory_comes_back(spec in cramped(), trace in trace()) {

@@ -6,6 +6,7 @@ mod config;
 mod fit;
 mod histories;
 mod laws;
+mod measured;
 mod scheduler;
 mod support;
 mod workloads;
