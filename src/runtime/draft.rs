@@ -80,7 +80,7 @@ impl Draft {
         }
     }
 
-    /// Takes the value of a channel out for folding, so that it is changed in place when no one else holds it.
+    /// The value of a channel; `None`: unset.
     pub(super) fn value(&self, channel: &str) -> Option<Arc<Value>> {
         self.state.channels.get(channel)?.value.clone()
     }

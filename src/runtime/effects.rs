@@ -11,6 +11,9 @@ use crate::base::{EffectKey, Problem, RunId, ThreadId, stable_hash};
 /// The policy under which an unknown outcome stops the run.
 const AT_MOST_ONCE: &str = "at_most_once";
 
+/// Code of the failure of a task whose thread has another owner: it must stop, not fail.
+pub(super) const FENCED: &str = "runtime.fenced";
+
 /// The ledger, bound to a task.
 pub(super) struct Ledger {
     pub(super) store: Arc<dyn CheckpointStore>,
@@ -90,7 +93,7 @@ fn in_doubt(task: &str) -> NodeError {
 
 fn fenced(thread: &ThreadId) -> NodeError {
     let problem = Problem {
-        code: "runtime.fenced".to_owned(),
+        code: FENCED.to_owned(),
         message: format!("another owner has taken over thread `{thread}`"),
         hint: "nothing was lost: the other owner goes on from the last checkpoint".to_owned(),
     };

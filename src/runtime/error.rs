@@ -168,7 +168,7 @@ impl Coded for Error {
 
     fn hint(&self) -> String {
         match self {
-            Self::Store(problem) => problem.hint.clone(),
+            Self::Store(problem) => return problem.hint.clone(),
             Self::Fenced(_) => "nothing was lost: the other owner goes on from the last checkpoint",
             Self::UnknownThread(_) => "start a run on it first, or list the threads",
             Self::UnknownGraph(_) => "the store was cut down by hand; start a new run",

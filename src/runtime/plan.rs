@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
 use super::program::Program;
-use super::{Coded, Error, RunError, Status, Task, TaskState, kind, limits};
-use crate::base::Millis;
+use super::{Error, RunError, Status, Task, TaskState, kind, limits};
+use crate::base::{Coded, Millis};
 use crate::graph::NodeIx;
 
 /// A node to run: at once, or as a look of a `repeat` at a later moment.

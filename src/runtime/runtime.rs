@@ -1,0 +1,363 @@
+//! The door of the room: start, resume, signal, cancel, look.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::activation::Activation;
+use super::follow::{Bell, Follow};
+use super::program::Program;
+use super::state::{ThreadState, ThreadStatus, ThreadSummary};
+pub(super) use super::turn::Turn;
+use super::turn::Turns;
+use super::{
+    Activate, Checkpoint, CheckpointStore, Engine, Error, Event, Letter, Next, NodeFactory,
+    PostOutcome, Status, ThreadRow, apply, interrupt,
+};
+use crate::base::{Clock, Coded, RunId, SeededRng, ThreadId};
+use crate::graph::Graph;
+
+/// Pause before a thread is tried again after the store failed [ms].
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// What a runtime is made of.
+pub struct RuntimeParts {
+    /// Keeps threads.
+    pub store: Arc<dyn CheckpointStore>,
+    /// Builds workers.
+    pub nodes: Arc<dyn NodeFactory>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Seeds ids and jitter.
+    pub rng_seed: u64,
+    /// Wakes threads; without one, whoever starts a run activates it.
+    pub engine: Option<Arc<dyn Engine>>,
+}
+
+/// Runs graphs on threads, durably.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+/// What to do with a new run on a thread that has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Multitask {
+    /// It waits until the thread is free, first come, first served.
+    #[default]
+    Enqueue,
+    /// It is refused: [`Error::Busy`].
+    Reject,
+    /// The run before is cancelled; its checkpoints stay.
+    Interrupt,
+    /// The run before is cancelled, and what it wrote is taken back.
+    Rollback,
+}
+
+/// What every part of the room shares.
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn CheckpointStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) seed: u64,
+    pub(super) owner: String,
+    nodes: Arc<dyn NodeFactory>,
+    engine: Option<Arc<dyn Engine>>,
+    rng: Mutex<SeededRng>,
+    programs: Mutex<HashMap<String, Arc<Program>>>,
+    turns: Turns,
+    bell: Bell,
+}
+
+impl Runtime {
+    /// A runtime of `parts`.
+    pub fn new(parts: RuntimeParts) -> Self {
+        let RuntimeParts { store, nodes, clock, rng_seed, engine } = parts;
+        let shared = Shared {
+            store,
+            clock,
+            seed: rng_seed,
+            owner: format!("pid {}", std::process::id()),
+            nodes,
+            engine,
+            rng: Mutex::new(SeededRng::stream(rng_seed, "runtime ids")),
+            programs: Mutex::default(),
+            turns: Turns::default(),
+            bell: Bell::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts a run, or queues it behind the one that goes on. The graph is kept by its hash: the run is pinned to it.
+    ///
+    /// Errors: input or context that does not fit, values of earlier runs that do not fit, a store that fails.
+    pub async fn start(
+        &self,
+        thread: &ThreadId,
+        graph: Arc<Graph>,
+        input: Value,
+        context: Value,
+    ) -> Result<RunId, Error> {
+        self.start_with(thread, graph, input, context, Multitask::Enqueue).await
+    }
+
+    /// Like [`Runtime::start`], with a say in what happens to a run that goes on.
+    pub async fn start_with(
+        &self,
+        thread: &ThreadId,
+        graph: Arc<Graph>,
+        input: Value,
+        context: Value,
+        multitask: Multitask,
+    ) -> Result<RunId, Error> {
+        let shared = &self.shared;
+        let program = shared.keep(graph).await?;
+        let input = program.check_input(input)?;
+        let context = program.check_context(context)?;
+        if let Some(head) = shared.store.head(thread).await? {
+            let given = |name: &String| input.contains_key(name);
+            apply::check_inherited(&head, &program, given)?;
+            let busy = !head.status.is_over();
+            match multitask {
+                Multitask::Reject if busy => return Err(Error::Busy(thread.clone())),
+                Multitask::Interrupt | Multitask::Rollback if busy => {
+                    self.cancel(thread, "a newer run").await?;
+                }
+                _ => {}
+            }
+        }
+        let run = shared.fresh_run_id();
+        let letter = Letter::Start {
+            run: run.clone(),
+            graph: program.graph.name.clone(),
+            graph_hash: program.graph.hash.clone(),
+            input,
+            context,
+            rollback: multitask == Multitask::Rollback,
+        };
+        shared.post(thread, &letter, None).await?;
+        Ok(run)
+    }
+
+    /// Answers the question `interrupt`, or the only one that is open.
+    ///
+    /// Errors: nothing asked, several asked and none named, answered before, misfit answer. Nothing is changed then.
+    pub async fn resume(
+        &self,
+        thread: &ThreadId,
+        interrupt: Option<&str>,
+        answer: Value,
+        by: &str,
+    ) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        let id = interrupt::find(&head, interrupt, &answer)?.id.clone();
+        let dedupe = format!("resume/{id}");
+        let letter = Letter::Resume { interrupt: id.clone(), answer, by: by.to_owned() };
+        match self.shared.post(thread, &letter, Some(&dedupe)).await? {
+            PostOutcome::Accepted(_) => Ok(()),
+            PostOutcome::Duplicate => Err(Error::InterruptAnswered(id)),
+        }
+    }
+
+    /// Hands `payload` to the node that waits for signal `name`, now or next in this run.
+    ///
+    /// Errors: no such thread, no run.
+    pub async fn signal(&self, thread: &ThreadId, name: &str, payload: Value) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        if head.status.is_over() {
+            return Err(Error::NoRun { thread: thread.clone(), action: "signal" });
+        }
+        let letter = Letter::Signal { name: name.to_owned(), payload };
+        self.shared.post(thread, &letter, None).await.map(|_| ())
+    }
+
+    /// Cancels the run that goes on: its tasks get a token, and are dropped at a bounded deadline.
+    ///
+    /// Errors: no such thread, no run.
+    pub async fn cancel(&self, thread: &ThreadId, by: &str) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        if head.status.is_over() {
+            return Err(Error::NoRun { thread: thread.clone(), action: "cancel" });
+        }
+        let letter = Letter::Cancel { run: head.run.id.clone(), by: by.to_owned() };
+        self.shared.post(thread, &letter, None).await?;
+        if let Some(turn) = self.shared.turns.current(thread) {
+            turn.cancel_token().cancel();
+        }
+        Ok(())
+    }
+
+    /// Runs the tasks on which the last run failed again; branches that had finished are not repeated.
+    ///
+    /// Errors: no such thread, no failed run.
+    pub async fn retry(&self, thread: &ThreadId, by: &str) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        if head.status != Status::Error || head.tasks.is_empty() {
+            return Err(Error::NoRun { thread: thread.clone(), action: "retry" });
+        }
+        let letter = Letter::Retry { by: by.to_owned() };
+        self.shared.post(thread, &letter, None).await.map(|_| ())
+    }
+
+    /// The thread as it stands; `None`: it never ran.
+    pub async fn state(&self, thread: &ThreadId) -> Result<Option<ThreadState>, Error> {
+        let head = self.shared.store.head(thread).await?;
+        Ok(head.as_deref().map(ThreadState::from))
+    }
+
+    /// The thread as it stood at checkpoint `seq`.
+    pub async fn state_at(
+        &self,
+        thread: &ThreadId,
+        seq: u64,
+    ) -> Result<Option<ThreadState>, Error> {
+        let state = self.shared.store.state_at(thread, seq).await?;
+        Ok(state.as_deref().map(ThreadState::from))
+    }
+
+    /// Checkpoints before `before` (`None`: all), newest first.
+    pub async fn history(
+        &self,
+        thread: &ThreadId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ThreadState>, Error> {
+        let history = self.shared.store.history(thread, before, limit).await?;
+        Ok(history.iter().map(|state| ThreadState::from(&**state)).collect())
+    }
+
+    /// Journal entries after `after_seq`, oldest first.
+    pub async fn events(
+        &self,
+        thread: &ThreadId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        Ok(self.shared.store.events(thread, after_seq, limit).await?)
+    }
+
+    /// The journal from `after_seq` on, live: first what is there, then what comes.
+    pub fn follow(&self, thread: &ThreadId, after_seq: u64) -> Follow {
+        Follow::new(self.shared.store.clone(), &self.shared.bell, thread, after_seq)
+    }
+
+    /// Threads, the one changed last first.
+    pub async fn threads(&self, limit: usize) -> Result<Vec<ThreadSummary>, Error> {
+        Ok(self.shared.store.threads(limit).await?.into_iter().map(summary).collect())
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn CheckpointStore> {
+        &self.shared.store
+    }
+}
+
+#[async_trait]
+impl Activate for Runtime {
+    async fn activate(&self, thread: &ThreadId, stop: &CancellationToken) -> Next {
+        let turn = self.shared.turns.of(thread);
+        let next = {
+            let _seat = turn.seat.lock().await;
+            match Activation::open(&self.shared, &turn, thread).await {
+                Ok(mut activation) => activation.run(stop).await,
+                Err(error) => Err(error),
+            }
+        };
+        self.shared.turns.leave(thread, turn);
+        next.unwrap_or_else(|error| match &error {
+            Error::Store(_) | Error::Fenced(_) => {
+                Next::RetryAfter(RETRY_AFTER_MS, error.problem())
+            }
+            _ => Next::Dead(error.problem()),
+        })
+    }
+}
+
+impl Shared {
+    /// The program of a stored graph.
+    pub(super) async fn program(&self, hash: &str) -> Result<Arc<Program>, Error> {
+        if let Some(program) = self.programs().get(hash).cloned() {
+            return Ok(program);
+        }
+        let text = self.store.graph(hash).await?;
+        let text = text.ok_or_else(|| Error::UnknownGraph(hash.to_owned()))?;
+        let graph: Graph = serde_json::from_str(&text).map_err(|error| Error::GraphUnusable {
+            graph: hash.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.compile(Arc::new(graph))
+    }
+
+    /// The program of a graph that the store may not have yet.
+    async fn keep(&self, graph: Arc<Graph>) -> Result<Arc<Program>, Error> {
+        if let Some(program) = self.programs().get(&graph.hash).cloned() {
+            return Ok(program);
+        }
+        let text = serde_json::to_string(&*graph).map_err(|error| Error::GraphUnusable {
+            graph: graph.name.clone(),
+            reason: error.to_string(),
+        })?;
+        self.store.put_graph(&graph.hash, &text).await?;
+        self.compile(graph)
+    }
+
+    fn compile(&self, graph: Arc<Graph>) -> Result<Arc<Program>, Error> {
+        let hash = graph.hash.clone();
+        let program = Arc::new(Program::new(graph, self.nodes.as_ref())?);
+        self.programs().insert(hash, program.clone());
+        Ok(program)
+    }
+
+    fn programs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Program>>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a letter durable, then tells whoever owns the thread, then wakes it.
+    async fn post(
+        &self,
+        thread: &ThreadId,
+        letter: &Letter,
+        dedupe: Option<&str>,
+    ) -> Result<PostOutcome, Error> {
+        let outcome = self.store.inbox_push(thread, letter, self.clock.now(), dedupe).await?;
+        if let Some(turn) = self.turns.current(thread) {
+            turn.post();
+        }
+        if let (Some(engine), PostOutcome::Accepted(_)) = (&self.engine, outcome) {
+            engine.wake(thread, None).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The journal of `thread` has grown.
+    pub(super) fn announce(&self, thread: &ThreadId) {
+        self.bell.ring(thread);
+    }
+
+    async fn known(&self, thread: &ThreadId) -> Result<Arc<Checkpoint>, Error> {
+        let head = self.store.head(thread).await?;
+        head.ok_or_else(|| Error::UnknownThread(thread.clone()))
+    }
+
+    fn fresh_run_id(&self) -> RunId {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        RunId::fresh(self.clock.now(), &mut *rng)
+    }
+}
+
+fn summary(row: ThreadRow) -> ThreadSummary {
+    let head = row.head.as_deref();
+    ThreadSummary {
+        thread: row.thread,
+        status: head.map_or(ThreadStatus::Idle, |head| head.status.into()),
+        run: head.map(|head| head.run.id.clone()),
+        graph: head.map(|head| head.run.graph.clone()),
+        interrupts: head
+            .filter(|head| !head.status.is_over())
+            .map_or(0, |head| head.interrupts().count()),
+        created: head.map(|head| head.run.thread_created),
+        updated: head.map(|head| head.at),
+    }
+}

@@ -1,0 +1,303 @@
+//! One superstep: its runnable tasks side by side on one snapshot, then fold, commit, route.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::activation::Activation;
+use super::draft::Draft;
+use super::program::Program;
+use super::task::{self, End, Job};
+use super::{
+    Checkpoint, Error, NewEvent, NodeError, TaskState, WaitFor, fold, kind, route,
+};
+use crate::base::Millis;
+
+/// How long a cancelled task may take to end by itself [ms].
+const CANCEL_GRACE_MS: u64 = 2_000;
+
+/// How often a cancelled task is polled once more where time is simulated: there is no time to wait.
+const CANCEL_GRACE_POLLS: usize = 8;
+
+impl Activation<'_> {
+    /// Runs what is runnable of the open superstep and commits what came of it.
+    ///
+    /// Returns whether anything was committed: not when all tasks were stopped before they were done.
+    pub(super) async fn superstep(
+        &mut self,
+        head: &Arc<Checkpoint>,
+        program: &Arc<Program>,
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        let ends = self.run_tasks(head, program, stop).await?;
+        let mut draft = Draft::after(head, self.clock().now());
+        let recovered = self.recover(&mut draft);
+        let moved = self.settle(&mut draft, program, ends) || recovered;
+        let leftover = self.take_emitted();
+        if !moved {
+            self.append(leftover).await?;
+            return Ok(false);
+        }
+        draft.events.splice(0..0, leftover);
+        self.commit(draft).await?;
+        Ok(true)
+    }
+
+    /// Runs the runnable tasks to their ends, by index.
+    async fn run_tasks(
+        &mut self,
+        head: &Arc<Checkpoint>,
+        program: &Arc<Program>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<(usize, End)>, Error> {
+        let cancel = self.turn().cancel_token();
+        let token = cancel.child_token();
+        let now = self.clock().now();
+        let jobs: Vec<(usize, Job)> = head
+            .tasks
+            .iter()
+            .enumerate()
+            .filter(|(_, task)| task.state.is_runnable(now) && !self.has_result(&task.node))
+            .map(|(index, task)| (index, self.job(head, program, task.clone(), token.clone())))
+            .collect();
+        // The only task's result is committed with the superstep: no need to write it twice.
+        let keep_each = head.tasks.len() > 1;
+        let (store, epoch, thread) = (self.store().clone(), self.epoch(), &head.thread);
+        let mut running: FuturesUnordered<_> = jobs
+            .into_iter()
+            .map(|(index, job)| {
+                let store = &store;
+                async move {
+                    let end = job.run().await;
+                    if let End::Finished(result) = &end
+                        && keep_each
+                        && !store.put_task_writes(thread, epoch, result, Vec::new()).await?
+                    {
+                        return Err(Error::Fenced(thread.clone()));
+                    }
+                    Ok((index, end))
+                }
+            })
+            .collect();
+        let mut ends = Vec::with_capacity(running.len());
+        let mut stopping = stop.is_cancelled();
+        let clock = self.clock().clone();
+        let mut grace = std::pin::pin!(async {
+            cancel.cancelled().await;
+            if clock.is_simulated() {
+                for _ in 0..CANCEL_GRACE_POLLS {
+                    tokio::task::yield_now().await;
+                }
+            } else {
+                clock.sleep_ms(CANCEL_GRACE_MS).await;
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                end = running.next() => match end {
+                    Some(end) => ends.push(end?),
+                    None => return Ok(ends),
+                },
+                Some(event) = self.emitted.recv() => {
+                    let mut events = vec![event];
+                    events.extend(self.take_emitted());
+                    self.append(events).await?;
+                }
+                () = &mut grace => return Ok(ends),
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    token.cancel();
+                }
+            }
+        }
+    }
+
+    /// Marks tasks whose results were kept before a crash. Returns whether there were any.
+    fn recover(&self, draft: &mut Draft) -> bool {
+        let mut recovered = false;
+        for task in &mut draft.state.tasks {
+            if task.state != TaskState::Finished && self.has_result(&task.node) {
+                task.state = TaskState::Finished;
+                recovered = true;
+            }
+        }
+        recovered
+    }
+
+    fn has_result(&self, node: &str) -> bool {
+        self.results.iter().any(|result| result.node == node)
+    }
+
+    /// Enters the ends into the draft; closes the superstep when all its tasks are finished.
+    ///
+    /// Returns whether anything changed.
+    fn settle(
+        &mut self,
+        draft: &mut Draft,
+        program: &Arc<Program>,
+        ends: Vec<(usize, End)>,
+    ) -> bool {
+        let mut moved = false;
+        let mut failure: Option<(String, NodeError)> = None;
+        for (index, end) in ends {
+            moved |= !matches!(end, End::Stopped);
+            if let Some(failed) = self.enter(draft, index, end) {
+                failure.get_or_insert(failed);
+            }
+        }
+        if let Some((node, error)) = failure {
+            draft.fail(route::run_error(&node, &error));
+        } else if draft.state.tasks.iter().all(|task| task.state == TaskState::Finished) {
+            moved = true;
+            fold::close(draft, program, std::mem::take(&mut self.results));
+        } else {
+            draft.state.status = draft.state.status_of_tasks(draft.state.at);
+        }
+        moved
+    }
+
+    /// Enters one end. Returns the failure that ends the run, if it is one.
+    fn enter(&mut self, draft: &mut Draft, index: usize, end: End) -> Option<(String, NodeError)> {
+        let now = draft.state.at;
+        let node = draft.state.tasks[index].node.clone();
+        match end {
+            End::Finished(result) => {
+                self.results.push(result);
+                draft.state.tasks[index].state = TaskState::Finished;
+            }
+            End::Asks(question, doubt) => {
+                let task = &draft.state.tasks[index];
+                let interrupt = task::interrupt(&draft.state, task, question, doubt, now);
+                let data =
+                    json!({ "node": node, "id": interrupt.id, "question": interrupt.question });
+                draft.event(kind::INTERRUPT, data);
+                let task = &mut draft.state.tasks[index];
+                task.asked += 1;
+                task.state = TaskState::Asked(interrupt);
+            }
+            End::Waits(wait) => {
+                draft.event(kind::WAITING, json!({ "node": node, "wait": wait }));
+                let state = wait_or_wake(&mut draft.state, wait, now);
+                draft.state.tasks[index].state = state;
+            }
+            End::Failed(error) => {
+                draft.state.tasks[index].state = TaskState::Ready;
+                return Some((node, error));
+            }
+            End::Stopped => {}
+        }
+        None
+    }
+
+    /// Applies what the clock alone decides: timers that rang, questions nobody answered. `None`: nothing was due.
+    pub(super) fn due(
+        &mut self,
+        head: &Checkpoint,
+        program: &Arc<Program>,
+        now: Millis,
+    ) -> Option<Draft> {
+        let is_due = |task: &super::Task| {
+            !matches!(task.state, TaskState::At(_)) && task.state.due().is_some_and(|at| at <= now)
+        };
+        if head.status.is_over() || !head.tasks.iter().any(is_due) {
+            return None;
+        }
+        let mut draft = Draft::after(head, now);
+        let mut ends = Vec::new();
+        for index in 0..head.tasks.len() {
+            if is_due(&head.tasks[index])
+                && let Some(end) = ring(&mut draft, program, index)
+            {
+                ends.push((index, end));
+            }
+        }
+        // An expiry must not beat an answer that is already in the inbox.
+        draft.inbox_read_to = Some(self.read_to());
+        self.settle(&mut draft, program, ends);
+        Some(draft)
+    }
+}
+
+/// The timer of one task rings. Returns the task's end, when the timer ends it.
+fn ring(draft: &mut Draft, program: &Program, index: usize) -> Option<End> {
+    let task = draft.state.tasks[index].clone();
+    let woken = match &task.state {
+        TaskState::Asked(interrupt) => match interrupt.question.on_expiry.clone() {
+            Some(value) => {
+                let by = super::EXPIRY.to_owned();
+                let id = &interrupt.id;
+                let data = json!({ "node": task.node, "id": id, "answer": value, "by": by });
+                draft.event(kind::RESUMED, data);
+                draft.state.tasks[index].state =
+                    TaskState::Answered(super::Answer { value, by });
+                return None;
+            }
+            None => {
+                let (_, node, step) = program.step(&task.node)?;
+                let error = super::interrupt::expired(&task.node);
+                return Some(task::give_up(program, node, step, &draft.state, error));
+            }
+        },
+        TaskState::Waiting(WaitFor::Until(at)) => json!({ "timer": at }),
+        TaskState::Waiting(WaitFor::Signal { name, .. }) => {
+            json!({ "signal": name, "timed_out": true })
+        }
+        _ => return None,
+    };
+    draft.event(kind::WOKEN, json!({ "node": task.node, "woken": woken }));
+    draft.state.tasks[index].state = TaskState::Woken(woken);
+    None
+}
+
+/// The state of a task that wants to wait: woken at once when the time or the signal has come already.
+fn wait_or_wake(state: &mut Checkpoint, wait: WaitFor, now: Millis) -> TaskState {
+    match &wait {
+        WaitFor::Until(at) if Millis(*at) <= now => TaskState::Woken(json!({ "timer": at })),
+        WaitFor::Signal { name, .. } => {
+            match state.signals.iter().position(|(held, _)| held == name) {
+                Some(place) => {
+                    let (name, payload) = state.signals.remove(place);
+                    TaskState::Woken(signalled(&name, payload))
+                }
+                None => TaskState::Waiting(wait),
+            }
+        }
+        WaitFor::Until(_) => TaskState::Waiting(wait),
+    }
+}
+
+/// What a task that waited for a signal sees.
+pub(super) fn signalled(name: &str, payload: Value) -> Value {
+    json!({ "signal": name, "payload": payload })
+}
+
+impl Activation<'_> {
+    fn job(
+        &self,
+        head: &Arc<Checkpoint>,
+        program: &Arc<Program>,
+        task: super::Task,
+        cancel: CancellationToken,
+    ) -> Job {
+        Job {
+            program: program.clone(),
+            state: head.clone(),
+            task,
+            store: self.store().clone(),
+            clock: self.clock().clone(),
+            epoch: self.epoch(),
+            seed: self.seed(),
+            emitted: self.emit.clone(),
+            cancel,
+        }
+    }
+
+    /// Takes what tasks have said and nobody has written down yet.
+    fn take_emitted(&mut self) -> Vec<NewEvent> {
+        std::iter::from_fn(|| self.emitted.try_recv().ok()).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! One owner per thread and process, and the ways to get at it while it works.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::base::ThreadId;
+
+/// Who works on a thread in this process. A second activation waits; it would only fence the first.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<HashMap<ThreadId, Arc<Turn>>>);
+
+/// The seat of the one owner.
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) seat: tokio::sync::Mutex<()>,
+    mail: AtomicBool,
+    cancel: Mutex<CancellationToken>,
+}
+
+impl Turns {
+    /// The turn of `thread`, made if there is none.
+    pub(super) fn of(&self, thread: &ThreadId) -> Arc<Turn> {
+        self.lock().entry(thread.clone()).or_default().clone()
+    }
+
+    /// The turn of `thread`, if anyone works on it or waits to.
+    pub(super) fn current(&self, thread: &ThreadId) -> Option<Arc<Turn>> {
+        self.lock().get(thread).cloned()
+    }
+
+    /// Forgets the turn unless someone else holds it.
+    pub(super) fn leave(&self, thread: &ThreadId, turn: Arc<Turn>) {
+        let mut turns = self.lock();
+        // One in the map, one in `turn`.
+        if Arc::strong_count(&turn) <= 2 {
+            turns.remove(thread);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ThreadId, Arc<Turn>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// A letter has come.
+    pub(super) fn post(&self) {
+        self.mail.store(true, Ordering::Release);
+    }
+
+    /// Whether a letter has come since the last call.
+    pub(super) fn take_mail(&self) -> bool {
+        self.mail.load(Ordering::Acquire) && self.mail.swap(false, Ordering::AcqRel)
+    }
+
+    /// Set when the run that goes on is to be cancelled.
+    pub(super) fn cancel_token(&self) -> CancellationToken {
+        self.cancel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A fresh token: the cancel was for a run that is over.
+    pub(super) fn renew(&self) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
+    }
+}
