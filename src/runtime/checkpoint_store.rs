@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::{Checkpoint, Event, Letter, NewEvent, Posted, TaskResult};
 use crate::base::{EffectKey, Millis, Problem, ThreadId};
-use crate::graph::Graph;
 
 /// Number of an ownership of a thread: who holds a lower one can write nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,10 +113,10 @@ pub struct ThreadRow {
 /// Errors are the store's own, with its codes; they say nothing about the thread.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
-    /// Keeps a graph by its hash; the first text stands.
-    async fn put_graph(&self, graph: &Graph) -> Result<(), Problem>;
-    /// The graph of that hash.
-    async fn graph(&self, hash: &str) -> Result<Option<Arc<Graph>>, Problem>;
+    /// Keeps the text of a graph by its hash; the first text stands.
+    async fn put_graph(&self, hash: &str, text: &str) -> Result<(), Problem>;
+    /// The text of the graph of that hash.
+    async fn graph(&self, hash: &str) -> Result<Option<String>, Problem>;
 
     /// Takes a thread over: its epoch grows by one, which fences the owner before.
     async fn open_epoch(&self, thread: &ThreadId, owner: &str) -> Result<Opened, Problem>;

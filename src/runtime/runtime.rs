@@ -267,7 +267,9 @@ impl Activate for Runtime {
         };
         self.shared.turns.leave(thread, turn);
         next.unwrap_or_else(|error| match &error {
-            Error::Store(_) | Error::Fenced(_) => Next::RetryAfter(RETRY_AFTER_MS, error.problem()),
+            Error::Store(_) | Error::Fenced(_) => {
+                Next::RetryAfter(RETRY_AFTER_MS, error.problem())
+            }
             _ => Next::Dead(error.problem()),
         })
     }
@@ -279,9 +281,13 @@ impl Shared {
         if let Some(program) = self.programs().get(hash).cloned() {
             return Ok(program);
         }
-        let graph = self.store.graph(hash).await?;
-        let graph = graph.ok_or_else(|| Error::UnknownGraph(hash.to_owned()))?;
-        self.compile(graph)
+        let text = self.store.graph(hash).await?;
+        let text = text.ok_or_else(|| Error::UnknownGraph(hash.to_owned()))?;
+        let graph: Graph = serde_json::from_str(&text).map_err(|error| Error::GraphUnusable {
+            graph: hash.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.compile(Arc::new(graph))
     }
 
     /// The program of a graph that the store may not have yet.
@@ -289,7 +295,11 @@ impl Shared {
         if let Some(program) = self.programs().get(&graph.hash).cloned() {
             return Ok(program);
         }
-        self.store.put_graph(&graph).await?;
+        let text = serde_json::to_string(&*graph).map_err(|error| Error::GraphUnusable {
+            graph: graph.name.clone(),
+            reason: error.to_string(),
+        })?;
+        self.store.put_graph(&graph.hash, &text).await?;
         self.compile(graph)
     }
 

@@ -1,0 +1,82 @@
+//! Tables, and how a file of an older program becomes one of this.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::super::Error;
+
+/// One step per version: the step at index `n` takes a file from `user_version` n to n + 1.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_v1.sql")];
+
+/// Files up to this size are checked as a whole when opened [bytes]; larger ones row by row as they are read.
+const CHECK_WHOLE_MAX: u64 = 16 << 20;
+
+/// Opens the writer's connection and brings the file up to date.
+pub(super) fn open_writer(path: &Path, bytes_max: Option<u64>) -> Result<Connection, Error> {
+    let sql = |error: rusqlite::Error| Error::from_sqlite(path, &error);
+    let connection = Connection::open(path).map_err(sql)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(sql)?;
+    connection
+        .execute_batch(
+            "PRAGMA page_size = 8192;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = 2000;
+             PRAGMA cache_size = -16384;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(sql)?;
+    check_whole(&connection, path)?;
+    migrate(&connection, path)?;
+    if let Some(bytes) = bytes_max {
+        let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql)?;
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
+        connection
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .map_err(sql)?;
+    }
+    Ok(connection)
+}
+
+/// Opens a reader's connection.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let sql = |error: rusqlite::Error| Error::from_sqlite(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(sql)?;
+    Ok(connection)
+}
+
+fn check_whole(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let size = std::fs::metadata(path).map_or(0, |file| file.len());
+    if size == 0 || size > CHECK_WHOLE_MAX {
+        return Ok(());
+    }
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| Error::from_sqlite(path, &error))?;
+    if found == "ok" {
+        Ok(())
+    } else {
+        Err(Error::Corrupt { what: path.display().to_string(), reason: found })
+    }
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let sql = |error: rusqlite::Error| Error::from_sqlite(path, &error);
+    let found: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(Error::NewerSchema { path: path.to_owned(), found, known });
+    }
+    for (version, step) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
+        let next = version + 1;
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {next}; COMMIT;"))
+            .map_err(sql)?;
+    }
+    Ok(())
+}
