@@ -73,6 +73,16 @@ pub enum Error {
         /// What was offered.
         offered: u64,
     },
+    /// A simulated world's description makes no sense.
+    #[error("world: `{field}` is {value}, expected {expected}")]
+    InvalidWorld {
+        /// Which field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What was expected.
+        expected: String,
+    },
     /// Reading or writing the launcher's or the world's own files failed.
     #[error("{what}: {source}")]
     Io {
@@ -102,6 +112,7 @@ impl Coded for Error {
             Self::Unsupported { .. } => "serving.unsupported_knob",
             Self::UnknownBackend(_) => "serving.unknown_backend",
             Self::StaleGeneration { .. } => "serving.stale_generation",
+            Self::InvalidWorld { .. } => "serving.invalid_world",
             Self::Io { .. } => "serving.io",
             Self::Corrupt { .. } => "serving.corrupt",
         }
@@ -117,6 +128,9 @@ impl Coded for Error {
             }
             Self::NotEnoughHistory { .. } => "wait, or ask for a shorter window".to_owned(),
             Self::StartFailed { last_lines, .. } => last_lines.join("\n"),
+            Self::InvalidWorld { .. } => {
+                "correct the `world:` section of the config file".to_owned()
+            }
             _ => String::new(),
         }
     }
