@@ -73,6 +73,16 @@ pub enum Error {
         /// What was offered.
         offered: u64,
     },
+    /// A simulated world's description makes no sense.
+    #[error("world: `{field}` is {value}, expected {expected}")]
+    InvalidWorld {
+        /// Which field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What was expected.
+        expected: String,
+    },
     /// Reading or writing the launcher's or the world's own files failed.
     #[error("{what}: {source}")]
     Io {
@@ -126,6 +136,7 @@ impl Coded for Error {
             Self::Unsupported { .. } => "serving.unsupported_knob",
             Self::UnknownBackend(_) => "serving.unknown_backend",
             Self::StaleGeneration { .. } => "serving.stale_generation",
+            Self::InvalidWorld { .. } => "serving.invalid_world",
             Self::Io { .. } => "serving.io",
             Self::NoFreePort { .. } => "serving.no_free_port",
             Self::NoGpuDriver { .. } => "serving.no_gpu_driver",
@@ -147,6 +158,9 @@ impl Coded for Error {
             Self::NoFreePort { .. } => "widen `ports`, or stop what listens there".to_owned(),
             Self::NoGpuDriver { .. } => {
                 "install the driver, or go on without: only the GPU figures stay unknown".to_owned()
+            }
+            Self::InvalidWorld { .. } => {
+                "correct the `world:` section of the config file".to_owned()
             }
             _ => String::new(),
         }

@@ -6,10 +6,14 @@ use crate::base::EffectKey;
 use crate::domain::{ServingConfig, TrafficTable};
 use crate::serving::{LoadSpec, Purpose};
 
-/// One line of the journal: when [ms since the world's start], what.
+/// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Line {
+    /// When [ms since the world's start]; for [`Action::Pass`], until when.
     pub(super) at_ms: u64,
+    /// Requests of users that had ended when this was written: shows whether a replay is the same history.
+    pub(super) ended: u64,
+    /// What.
     pub(super) action: Action,
 }
 
@@ -18,20 +22,20 @@ pub(super) struct Line {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
     /// The first line: which world this is.
-    World { fingerprint: String },
-    /// Time passed.
+    World { fingerprint: String, version: String },
+    /// Time passes.
     Pass,
-    /// A server was started.
+    /// A server is started.
     Launch { key: EffectKey, config: ServingConfig, purpose: Purpose },
-    /// A server has another purpose.
+    /// A server gets another purpose.
     Assign { backend: String, purpose: Purpose },
-    /// A server was stopped.
+    /// A server is stopped.
     Stop { backend: String },
-    /// A traffic table was put in force.
+    /// A traffic table is put in force.
     Apply { table: TrafficTable },
-    /// The table's lease was renewed.
+    /// The table's lease is renewed.
     Renew,
-    /// Synthetic load was put on a server.
+    /// Synthetic load is put on a server.
     Drive { name: String, backend: String, load: LoadSpec },
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::World;
 use super::action::Action;
+use super::server::Condition;
 use crate::base::EffectKey;
 use crate::domain::ServingConfig;
 use crate::serving::{Error, Health, Launcher, Purpose, Running};
@@ -21,53 +22,57 @@ impl Launcher for WorldLauncher {
         config: &ServingConfig,
         purpose: Purpose,
     ) -> Result<Running, Error> {
-        let running = {
+        let known = {
             let mut state = self.0.lock();
             if !state.fleet.launches.contains_key(key) {
                 let (key, config) = (key.clone(), config.clone());
                 state.perform(Action::Launch { key, config, purpose })?;
             }
-            let outcome = state.fleet.launches.get(key).cloned();
-            match outcome {
-                Some(Ok(id)) => {
-                    let server = state.fleet.server(&id).ok_or(Error::UnknownBackend(id))?;
-                    server.running.clone()
-                }
-                Some(Err(reason)) => {
-                    let last_lines = vec![reason.clone()];
-                    return Err(Error::StartFailed { reason, last_lines });
-                }
-                None => return Err(Error::UnknownBackend(key.to_string())),
-            }
+            let fleet = &state.fleet;
+            let known_s = fleet.launches.get(key).map_or(fleet.now_s, |launched| launched.known_s);
+            fleet.moment(known_s)
         };
-        if let Some(ready) = running.ready {
-            self.0.clock().sleep_until(ready).await;
+        self.0.clock().sleep_until(known).await;
+        let state = self.0.lock();
+        let launched = state.fleet.launches.get(key);
+        let launched = launched.ok_or_else(|| Error::UnknownBackend(key.to_string()))?;
+        match &launched.outcome {
+            Ok(index) => Ok(state.fleet.servers[*index].running.clone()),
+            Err((reason, last_lines)) => {
+                Err(Error::StartFailed { reason: reason.clone(), last_lines: last_lines.clone() })
+            }
         }
-        Ok(running)
     }
 
     async fn running(&self) -> Result<Vec<Running>, Error> {
         let state = self.0.lock();
-        let live = state.fleet.servers.iter().filter(|server| !server.stopped);
-        Ok(live.map(|server| server.running.clone()).collect())
+        let now = state.fleet.moment(state.fleet.now_s);
+        let there = state.fleet.servers.iter().filter(|server| server.is_there());
+        Ok(there
+            .map(|server| Running {
+                ready: server.running.ready.filter(|ready| *ready <= now),
+                ..server.running.clone()
+            })
+            .collect())
     }
 
     async fn health(&self, backend: &str) -> Result<Health, Error> {
         let state = self.0.lock();
-        let server = state.fleet.server(backend).filter(|server| !server.stopped);
+        let server = state.fleet.server(backend);
         let server = server.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
-        Ok(match &server.down {
-            Some(reason) => Health::Down { reason: reason.clone() },
-            None if server.takes(state.fleet.now_s) => Health::Healthy,
-            None => Health::Starting,
-        })
+        match &server.condition {
+            Condition::Stopped => Err(Error::UnknownBackend(backend.to_owned())),
+            Condition::Down(reason) => Ok(Health::Down { reason: reason.clone() }),
+            Condition::Up if server.takes(state.fleet.now_s) => Ok(Health::Healthy),
+            Condition::Up => Ok(Health::Starting),
+        }
     }
 
     async fn assign(&self, backend: &str, purpose: Purpose) -> Result<(), Error> {
         let mut state = self.0.lock();
-        let known = state.fleet.server(backend);
-        let known = known.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
-        if known.running.purpose == purpose {
+        let server = state.fleet.server(backend);
+        let server = server.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
+        if server.running.purpose == purpose {
             return Ok(());
         }
         state.perform(Action::Assign { backend: backend.to_owned(), purpose })
@@ -76,7 +81,7 @@ impl Launcher for WorldLauncher {
     async fn stop(&self, backend: &str) -> Result<(), Error> {
         let mut state = self.0.lock();
         match state.fleet.server(backend) {
-            Some(server) if !server.stopped => {
+            Some(server) if server.is_there() => {
                 state.perform(Action::Stop { backend: backend.to_owned() })
             }
             _ => Ok(()),

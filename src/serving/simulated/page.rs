@@ -1,240 +1,216 @@
-//! A simulated server's `/metrics`, in vLLM's names.
+//! A server's metrics page in vLLM's words: `page.prom` is the page, this fills its blanks.
 
 use std::fmt::Write;
 
-use super::histogram::{Histogram, LENGTH, REQUEST, STEP_TOKENS, TOKEN, TTFT};
-use crate::sim::{Completion, Observer, Replica, Request, Step};
+use super::counters::Counters;
+use super::histogram::Histogram;
+use crate::sim::{EngineConfig, Replica, Totals};
 
-/// Everything a server has counted since it started.
-#[derive(Debug, Clone)]
-pub(super) struct Counters {
-    ttft: Histogram,
-    itl: Histogram,
-    tpot: Histogram,
-    e2e: Histogram,
-    queue: Histogram,
-    prefill: Histogram,
-    decode: Histogram,
-    step_tokens: Histogram,
-    input: Histogram,
-    output: Histogram,
-    prompt_tokens: u64,
-    generation_tokens: u64,
-    finished: u64,
-    aborted: u64,
-    failed: u64,
+/// vLLM 0.32's page with `$name` where a value belongs, and `$histogram name` where a histogram's lines belong.
+const TEMPLATE: &str = include_str!("page.prom");
+
+/// What every page of one server says alike.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Identity {
+    /// Name under which the model is served.
+    pub(super) model: String,
+    /// When the process began [s since the Unix epoch].
+    pub(super) started_s: f64,
+    /// When it was ready [s since the Unix epoch].
+    pub(super) ready_s: f64,
+    config: EngineConfig,
+    blocks: u64,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
+impl Identity {
+    pub(super) fn new(model: &str, replica: &Replica, started_s: f64, ready_s: f64) -> Self {
         Self {
-            ttft: Histogram::new(TTFT),
-            itl: Histogram::new(TOKEN),
-            tpot: Histogram::new(TOKEN),
-            e2e: Histogram::new(REQUEST),
-            queue: Histogram::new(REQUEST),
-            prefill: Histogram::new(REQUEST),
-            decode: Histogram::new(REQUEST),
-            step_tokens: Histogram::new(STEP_TOKENS),
-            input: Histogram::new(LENGTH),
-            output: Histogram::new(LENGTH),
-            prompt_tokens: 0,
-            generation_tokens: 0,
-            finished: 0,
-            aborted: 0,
-            failed: 0,
+            model: model.to_owned(),
+            started_s,
+            ready_s,
+            config: replica.spec().config.clone(),
+            blocks: replica.kv_total_blocks(),
+        }
+    }
+
+    fn kv_tokens(&self) -> u64 {
+        self.blocks * u64::from(self.config.block_size)
+    }
+}
+
+/// One server's state at one moment: a page that nobody has read yet. A page takes 50 kB, this 3.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Snapshot {
+    /// When [s since the world's start].
+    pub(super) at_s: f64,
+    pub(super) counters: Counters,
+    running: u32,
+    waiting: u32,
+    used_blocks: u64,
+    totals: Totals,
+}
+
+impl Snapshot {
+    pub(super) fn of(at_s: f64, replica: &Replica, counters: &Counters) -> Self {
+        Self {
+            at_s,
+            counters: counters.clone(),
+            running: replica.running(),
+            waiting: replica.waiting(),
+            used_blocks: replica.kv_used_blocks(),
+            totals: replica.totals(),
+        }
+    }
+
+    /// The page.
+    pub(super) fn render(&self, identity: &Identity) -> String {
+        let mut page = String::with_capacity(56_000);
+        for line in TEMPLATE.lines() {
+            match line.strip_prefix("$histogram ") {
+                Some(name) => self.histogram(&mut page, name, identity),
+                None => self.fill(&mut page, line, identity),
+            }
+            page.push('\n');
+        }
+        page
+    }
+
+    fn fill(&self, page: &mut String, line: &str, identity: &Identity) {
+        let mut parts = line.split('$');
+        page.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let end = part.find(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+            let (name, rest) = part.split_at(end.unwrap_or(part.len()));
+            self.blank(page, name, identity);
+            page.push_str(rest);
+        }
+    }
+
+    fn blank(&self, page: &mut String, name: &str, identity: &Identity) {
+        let (config, counters) = (&identity.config, &self.counters);
+        let value = match name {
+            "started" => identity.started_s,
+            "created" => identity.ready_s,
+            "running" => f64::from(self.running),
+            "waiting" => f64::from(self.waiting),
+            "kv_usage" => self.used_blocks as f64 / identity.blocks.max(1) as f64,
+            "prefix_queries" => self.totals.prefix_queries_tokens as f64,
+            "prefix_hits" => self.totals.prefix_hits_tokens as f64,
+            "preemptions" => self.totals.preemptions as f64,
+            "prompt_tokens" => counters.prompt_tokens as f64,
+            "prompt_computed" => counters.prefill_tokens as f64,
+            "generation_tokens" => counters.generation_tokens as f64,
+            "finished_stop" => counters.stopped as f64,
+            "finished_length" => counters.cut_to_length as f64,
+            "aborted" => counters.aborted as f64,
+            "failed" => counters.failed as f64,
+            "refused" => counters.refused as f64,
+            _ => return page.push_str(&label(name, config, identity)),
+        };
+        page.push_str(&number(value));
+    }
+
+    fn histogram(&self, page: &mut String, name: &str, identity: &Identity) {
+        let histogram = self.named(name);
+        let model = &identity.model;
+        for (edge, count) in histogram.cumulative() {
+            let (edge, count) = (number(edge), number(count as f64));
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                page,
+                "{name}_bucket{{engine=\"0\",le=\"{edge}\",model_name=\"{model}\"}} {count}"
+            );
+        }
+        let (count, sum) = (number(histogram.count() as f64), number(histogram.sum()));
+        let labels = format!("engine=\"0\",model_name=\"{model}\"");
+        let _ = write!(page, "{name}_count{{{labels}}} {count}\n{name}_sum{{{labels}}} {sum}");
+    }
+
+    fn named(&self, name: &str) -> &Histogram {
+        let counters = &self.counters;
+        match name.trim_start_matches("vllm:") {
+            "request_prompt_tokens" => &counters.input,
+            "request_generation_tokens" | "request_max_num_generation_tokens" => &counters.output,
+            "iteration_tokens_total" => &counters.step_tokens,
+            "request_params_n" => &counters.n,
+            "time_to_first_token_seconds" => &counters.ttft,
+            "inter_token_latency_seconds" => &counters.itl,
+            "request_time_per_output_token_seconds" => &counters.tpot,
+            "e2e_request_latency_seconds" => &counters.e2e,
+            "request_queue_time_seconds" => &counters.queue,
+            "request_inference_time_seconds" => &counters.inference,
+            "request_prefill_time_seconds" => &counters.prefill,
+            "request_decode_time_seconds" => &counters.decode,
+            "request_num_preemptions" => &counters.evictions,
+            "request_prefill_kv_computed_tokens" => &counters.computed,
+            // `request_params_max_tokens`: nothing was observed where clients do not set it.
+            _ => &counters.max_tokens,
         }
     }
 }
 
-impl Counters {
-    pub(super) fn abort(&mut self) {
-        self.aborted += 1;
-    }
-
-    pub(super) fn fail(&mut self) {
-        self.failed += 1;
-    }
-}
-
-/// vLLM observes a first token when it leaves the engine, an inter-token gap at each later one, the rest when a request ends.
-impl Observer for Counters {
-    fn step(&mut self, step: &Step) {
-        self.step_tokens.observe(f64::from(step.tokens));
-        self.prompt_tokens += u64::from(step.prefill_tokens);
-    }
-
-    fn token(&mut self, _request: u64, _at_s: f64, gap_s: Option<f64>) {
-        self.generation_tokens += 1;
-        if let Some(gap_s) = gap_s {
-            self.itl.observe(gap_s);
+/// The value of a label.
+fn label(name: &str, config: &EngineConfig, identity: &Identity) -> String {
+    match name {
+        "model" => identity.model.clone(),
+        "block_size" => config.block_size.to_string(),
+        "cache_dtype" => if config.kv_bytes < 2.0 { "fp8" } else { "auto" }.to_owned(),
+        "prefix_caching" => if config.enable_prefix_caching { "True" } else { "False" }.to_owned(),
+        "memory_ratio" => number(config.gpu_memory_utilization),
+        "blocks" => identity.blocks.to_string(),
+        "override" => config.num_gpu_blocks_override.map_or("None".to_owned(), |b| b.to_string()),
+        "kv_tokens" => identity.kv_tokens().to_string(),
+        "max_concurrency" => {
+            number(identity.kv_tokens() as f64 / f64::from(config.max_model_len.max(1)))
         }
-    }
-
-    fn completion(&mut self, done: &Completion) {
-        self.finished += 1;
-        // A cached prefix counts as prompt tokens too.
-        self.prompt_tokens += u64::from(done.cached_tokens);
-        self.ttft.observe(done.first_token_s - done.arrival_s);
-        self.e2e.observe(done.finished_s - done.arrival_s);
-        self.queue.observe(done.scheduled_s - done.arrival_s);
-        self.prefill.observe(done.first_token_s - done.scheduled_s);
-        self.decode.observe(done.finished_s - done.first_token_s);
-        self.input.observe(f64::from(done.input_tokens));
-        self.output.observe(f64::from(done.output_tokens));
-        if done.output_tokens > 1 {
-            let gaps = f64::from(done.output_tokens - 1);
-            self.tpot.observe((done.finished_s - done.first_token_s) / gaps);
-        }
-    }
-
-    fn refused(&mut self, _request: &Request, _at_s: f64) {
-        self.failed += 1;
+        _ => String::new(),
     }
 }
 
-/// The page.
-pub(super) fn render(served_model: &str, replica: &Replica, counters: &Counters) -> String {
-    let labels = format!("engine=\"0\",model_name=\"{served_model}\"");
-    let mut page = String::with_capacity(24_000);
-    let mut one = |name: &str, kind: &str, help: &str, value: f64| {
-        let _ = writeln!(
-            page,
-            "# HELP vllm:{name} {help}\n# TYPE vllm:{name} {kind}\nvllm:{name}{{{labels}}} {value:?}"
-        );
-    };
-    let total = replica.kv_total_blocks().max(1) as f64;
-    let totals = replica.totals();
-    one(
-        "num_requests_running",
-        "gauge",
-        "Number of requests in model execution batches.",
-        f64::from(replica.running()),
-    );
-    one(
-        "num_requests_waiting",
-        "gauge",
-        "Number of requests waiting to be processed.",
-        f64::from(replica.waiting()),
-    );
-    one(
-        "kv_cache_usage_perc",
-        "gauge",
-        "KV-cache usage. 1 means 100 percent usage.",
-        replica.kv_used_blocks() as f64 / total,
-    );
-    one(
-        "prefix_cache_queries_total",
-        "counter",
-        "Prefix cache queries, in terms of number of queried tokens.",
-        totals.prefix_queries_tokens as f64,
-    );
-    one(
-        "prefix_cache_hits_total",
-        "counter",
-        "Prefix cache hits, in terms of number of cached tokens.",
-        totals.prefix_hits_tokens as f64,
-    );
-    one(
-        "num_preemptions_total",
-        "counter",
-        "Cumulative number of preemption from the engine.",
-        totals.preemptions as f64,
-    );
-    one(
-        "prompt_tokens_total",
-        "counter",
-        "Number of prefill tokens processed.",
-        counters.prompt_tokens as f64,
-    );
-    one(
-        "generation_tokens_total",
-        "counter",
-        "Number of generation tokens processed.",
-        counters.generation_tokens as f64,
-    );
-    outcomes(&mut page, &labels, counters);
-    let histograms: [(&Histogram, &str, &str); 10] = [
-        (&counters.input, "request_prompt_tokens", "Number of prefill tokens processed."),
-        (&counters.output, "request_generation_tokens", "Number of generation tokens processed."),
-        (
-            &counters.step_tokens,
-            "iteration_tokens_total",
-            "Histogram of number of tokens per engine_step.",
-        ),
-        (
-            &counters.ttft,
-            "time_to_first_token_seconds",
-            "Histogram of time to first token in seconds.",
-        ),
-        (
-            &counters.itl,
-            "inter_token_latency_seconds",
-            "Histogram of inter-token latency in seconds.",
-        ),
-        (
-            &counters.tpot,
-            "request_time_per_output_token_seconds",
-            "Histogram of time_per_output_token_seconds per request.",
-        ),
-        (
-            &counters.e2e,
-            "e2e_request_latency_seconds",
-            "Histogram of e2e request latency in seconds.",
-        ),
-        (
-            &counters.queue,
-            "request_queue_time_seconds",
-            "Histogram of time spent in WAITING phase for request.",
-        ),
-        (
-            &counters.prefill,
-            "request_prefill_time_seconds",
-            "Histogram of time spent in PREFILL phase for request.",
-        ),
-        (
-            &counters.decode,
-            "request_decode_time_seconds",
-            "Histogram of time spent in DECODE phase for request.",
-        ),
-    ];
-    for (histogram, name, help) in histograms {
-        histogram.write(&mut page, name, help, &labels);
+/// A number as Python's `prometheus_client` writes it: `3.0`, `1.795486e+09`, `+Inf`.
+///
+/// Source: `prometheus_client/utils.py`, `floatToGoString`.
+fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
-    cache_config(&mut page, replica);
-    page
+    let text = format!("{value:?}");
+    let Some(dot) = text.find('.').filter(|dot| value > 0.0 && *dot > 6) else { return text };
+    let digits = format!("{}.{}{}", &text[..1], &text[1..dot], &text[dot + 1..]);
+    format!("{}e+{:02}", digits.trim_end_matches(['0', '.']), dot - 1)
 }
 
-fn outcomes(page: &mut String, labels: &str, counters: &Counters) {
-    let _ = writeln!(
-        page,
-        "# HELP vllm:request_success_total Count of successfully processed requests.\n# TYPE vllm:request_success_total counter"
-    );
-    let reasons = [
-        ("stop", counters.finished),
-        ("length", 0),
-        ("abort", counters.aborted),
-        ("error", counters.failed),
-    ];
-    for (reason, count) in reasons {
-        let _ = writeln!(
-            page,
-            "vllm:request_success_total{{{labels},finished_reason=\"{reason}\"}} {count}.0"
-        );
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn cache_config(page: &mut String, replica: &Replica) {
-    let config = &replica.spec().config;
-    let flag = |on: bool| if on { "True" } else { "False" };
-    let dtype = if config.kv_bytes < 2.0 { "fp8" } else { "auto" };
-    let _ = writeln!(
-        page,
-        "# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig\n# TYPE vllm:cache_config_info gauge\nvllm:cache_config_info{{block_size=\"{}\",cache_dtype=\"{dtype}\",enable_prefix_caching=\"{}\",engine=\"0\",gpu_memory_utilization=\"{:?}\",num_gpu_blocks=\"{}\",num_gpu_blocks_override=\"{}\"}} 1.0",
-        config.block_size,
-        flag(config.enable_prefix_caching),
-        config.gpu_memory_utilization,
-        replica.kv_total_blocks(),
-        config.num_gpu_blocks_override.map_or("None".to_owned(), |blocks| blocks.to_string()),
-    );
+    #[test]
+    fn numbers_are_written_as_the_python_client_writes_them() {
+        let written: Vec<_> =
+            [0.0, 30.0, 192_003.0, 1_795_486_104.43, 4_965_883_904.0, 0.016605616605616658]
+                .map(number)
+                .into();
+        let expected = [
+            "0.0",
+            "30.0",
+            "192003.0",
+            "1.79548610443e+09",
+            "4.965883904e+09",
+            "0.016605616605616658",
+        ];
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn every_blank_of_the_template_is_known() {
+        let config = crate::domain::ServingConfig::default();
+        let spec = crate::serving::simulated::WorldSpec::default().replica(&config).unwrap();
+        let replica = Replica::new(spec).unwrap();
+        let identity = Identity::new("m", &replica, 1.0, 2.0);
+        let counters = Counters::new(4096);
+        let page = Snapshot::of(0.0, &replica, &counters).render(&identity);
+        assert!(!page.contains('$') && !page.contains("=\"\""), "{page}");
+        let empty = |line: &&str| !line.starts_with('#') && line.ends_with(' ');
+        assert_eq!(page.lines().find(empty), None);
+    }
 }

@@ -2,26 +2,32 @@
 
 use std::collections::HashMap;
 
-/// First sight of each session under the present salt.
+/// Sessions per half. Two halves: the newest ones and the ones before them.
+const HALF: usize = 65_536;
+
+/// First sight of each session under the present salt; the longest unseen are forgotten.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sessions {
     salt: String,
-    dealt: HashMap<u64, f64>,
+    recent: HashMap<u64, f64>,
+    older: HashMap<u64, f64>,
 }
 
 impl Sessions {
-    /// The probability at the session's first request under this salt, and whether this is it.
+    /// The canary probability at the session's first request under this salt, and whether this is it.
     pub(super) fn see(&mut self, salt: &str, session: u64, probability: f64) -> (f64, bool) {
         if self.salt != salt {
-            self.salt = salt.to_owned();
-            self.dealt.clear();
+            *self = Self { salt: salt.to_owned(), ..Self::default() };
         }
-        match self.dealt.get(&session) {
-            Some(known) => (*known, false),
-            None => {
-                self.dealt.insert(session, probability);
-                (probability, true)
-            }
+        if let Some(known) = self.recent.get(&session) {
+            return (*known, false);
         }
+        let known = self.older.remove(&session);
+        if self.recent.len() >= HALF {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        let dealt = known.unwrap_or(probability);
+        self.recent.insert(session, dealt);
+        (dealt, known.is_none())
     }
 }

@@ -3,9 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Millis, Rng, SeededRng};
+use super::fault::Fault;
+use super::start_up;
+use super::truth::truth;
+use crate::base::{Millis, stable_hash};
 use crate::domain::{Knob, KnobValue, Limits, ServingConfig};
-use crate::serving::{Error, Purpose};
+use crate::serving::Error;
 use crate::sim::{self, Coefficients, EngineConfig, ReplicaSpec, workload};
 
 /// A simulated world. One spec gives one history.
@@ -48,91 +51,30 @@ pub struct Traffic {
     pub workload: workload::Kind,
     /// How often [requests/s].
     pub rate_rps: f64,
-    /// Later rates: (seconds since the start, requests/s).
+    /// Later rates, in order: (seconds since the world's start, requests/s).
     pub changes: Vec<(f64, f64)>,
 }
 
 impl Default for Traffic {
+    /// Chat at the rate of Azure's 2023 conversation trace.
     fn default() -> Self {
         Self { workload: workload::Kind::Chat, rate_rps: 5.5, changes: Vec::new() }
     }
 }
 
-/// Which servers a fault is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AppliesTo {
-    /// The version users are on.
-    Stable,
-    /// Servers started for a trial.
-    Trial,
-    /// Servers started for a canary.
-    Canary,
-    /// Every server.
-    All,
-}
-
-/// Something that goes wrong on demand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum Fault {
-    /// The node is slower than the others by this factor, from `from_s` after the server is ready.
-    SlowNode {
-        /// Whose.
-        applies_to: AppliesTo,
-        /// Factor on every step, above 1 is slower.
-        slowdown: f64,
-        /// Begins this long after the server is ready [s].
-        #[serde(default)]
-        from_s: f64,
-    },
-    /// The server dies.
-    Crash {
-        /// Whose.
-        applies_to: AppliesTo,
-        /// This long after it is ready [s].
-        after_s: f64,
-    },
-    /// The server does not start when a knob has a value.
-    FailsToStart {
-        /// The knob.
-        knob: Knob,
-        /// The value.
-        value: KnobValue,
-    },
-    /// A share of requests fails.
-    Errors {
-        /// Whose.
-        applies_to: AppliesTo,
-        /// Share, 0–1.
-        ratio: f64,
-    },
-}
-
-impl AppliesTo {
-    /// Whether a server started for `purpose` is meant.
-    pub(super) fn covers(self, purpose: Purpose) -> bool {
-        match self {
-            Self::All => true,
-            Self::Stable => purpose == Purpose::Stable,
-            Self::Trial => purpose == Purpose::Trial,
-            Self::Canary => purpose == Purpose::Canary,
-        }
-    }
-}
-
 impl Default for WorldSpec {
-    /// Llama-3.1-8B on one H100 with a second one spare, chat traffic, and a config that was right for a demo:
-    /// few seats and no prefix cache.
+    /// Llama-3.1-8B on one H100 with a second one spare, chat traffic, and a config that was right for a demo: few
+    /// seats and no prefix cache. It carries the load, and lets one user in five wait for a seat.
     fn default() -> Self {
         let config = ServingConfig::default()
-            .with(Knob::MaxNumSeqs, KnobValue::Int(10))
+            .with(Knob::MaxNumSeqs, KnobValue::Int(12))
             .with(Knob::MaxNumBatchedTokens, KnobValue::Int(2048))
             .with(Knob::MaxModelLen, KnobValue::Int(32_768))
             .with(Knob::GpuMemoryUtilization, KnobValue::Float(0.9))
             .with(Knob::EnablePrefixCaching, KnobValue::Bool(false));
         Self {
             seed: None,
+            // 2026-01-01T00:00:00Z
             start: Millis(1_767_225_600_000),
             deployment: "chat".to_owned(),
             model: "meta-llama/Llama-3.1-8B-Instruct".to_owned(),
@@ -143,7 +85,7 @@ impl Default for WorldSpec {
             traffic: Traffic::default(),
             truth_sigma: 0.08,
             start_up_s: 60.0,
-            warmup_s: 900.0,
+            warmup_s: 180.0,
             faults: Vec::new(),
         }
     }
@@ -152,54 +94,73 @@ impl Default for WorldSpec {
 impl WorldSpec {
     /// Equal worlds have equal fingerprints.
     pub(super) fn fingerprint(&self) -> String {
-        crate::base::stable_hash(&["world", &serde_json::to_string(self).unwrap_or_default()])
+        stable_hash(&["world", &serde_json::to_string(self).unwrap_or_default()])
     }
 
+    /// The seed in force.
     pub(super) fn seed(&self) -> u64 {
         self.seed.unwrap_or(1)
     }
 
-    /// A replica of this world under `config`: the truth, not the search's idea of it.
+    /// Whether the numbers make sense.
     ///
-    /// Errors: [`Error::StartFailed`] in the engine's words.
-    pub(super) fn replica(&self, config: &ServingConfig) -> Result<ReplicaSpec, Error> {
-        let refused = |reason: String| Error::StartFailed {
-            last_lines: vec![format!("ValueError: {reason}")],
-            reason,
+    /// Errors: [`Error::InvalidWorld`] naming the field and its range.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let positive = |field: &str, value: f64| {
+            in_range(field, value, (f64::MIN_POSITIVE, 1e9), "more than 0")
         };
-        let unknown =
-            |what: &str, name: &str| refused(format!("no {what} `{name}` in the catalogue"));
-        let model = sim::model(&self.model).ok_or_else(|| unknown("model", &self.model))?;
-        let gpu = sim::gpu(&self.gpu).ok_or_else(|| unknown("device", &self.gpu))?;
-        let config = EngineConfig::resolve(config, &model, &gpu)
-            .map_err(|refusal| refused(refusal.to_string()))?;
-        let spec = ReplicaSpec { model, gpu, config, coefficients: self.truth() };
-        spec.kv_blocks().map_err(|refusal| refused(refusal.to_string()))?;
-        Ok(spec)
+        if self.gpus == 0 {
+            return Err(invalid("gpus", "0", "at least 1"));
+        }
+        positive("traffic.rate_rps", self.traffic.rate_rps)?;
+        in_range("truth_sigma", self.truth_sigma, (0.0, 1.0), "0 to 1")?;
+        in_range("start_up_s", self.start_up_s, (0.0, 86_400.0), "0 to 86400")?;
+        in_range("warmup_s", self.warmup_s, (0.0, 86_400.0), "0 to 86400")?;
+        let mut before_s = 0.0;
+        for (at_s, rate_rps) in &self.traffic.changes {
+            in_range("traffic.changes", *at_s, (before_s, 1e9), "moments in order")?;
+            positive("traffic.changes", *rate_rps)?;
+            before_s = *at_s;
+        }
+        self.faults.iter().try_for_each(Fault::check)
     }
 
-    /// The fitted coefficients, each moved by its own log-normal factor.
-    fn truth(&self) -> Coefficients {
-        let mut rng = SeededRng::stream(self.seed(), "truth");
-        let mut moved = |value: f64| {
-            // Sum of twelve uniforms less six: a standard normal, near enough and the same everywhere.
-            let z: f64 = (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
-            value * (self.truth_sigma * z).exp()
-        };
-        let fitted = Coefficients::default();
-        Coefficients {
-            mfu: moved(fitted.mfu).min(0.9),
-            mbu_weights: moved(fitted.mbu_weights).min(0.98),
-            mfu_attention: moved(fitted.mfu_attention).min(0.9),
-            mbu_kv: moved(fitted.mbu_kv).min(0.98),
-            allreduce_latency_s: moved(fitted.allreduce_latency_s),
-            allreduce_efficiency: moved(fitted.allreduce_efficiency).min(0.95),
-            per_layer_s: moved(fitted.per_layer_s),
-            per_step_s: moved(fitted.per_step_s),
-            per_request_s: moved(fitted.per_request_s),
-            ttft_overhead_s: moved(fitted.ttft_overhead_s),
-            eager_factor: fitted.eager_factor,
-            slowdown: 1.0,
-        }
+    /// A replica of this world under `config`: the truth, not the search's idea of it.
+    ///
+    /// Errors: [`Error::InvalidWorld`] for a model or device the catalogue does not have; [`Error::StartFailed`] in the
+    /// engine's words.
+    pub(super) fn replica(&self, config: &ServingConfig) -> Result<ReplicaSpec, Error> {
+        let catalogued = "a name of the catalogue";
+        let model =
+            sim::model(&self.model).ok_or_else(|| invalid("model", &self.model, catalogued))?;
+        let gpu = sim::gpu(&self.gpu).ok_or_else(|| invalid("gpu", &self.gpu, catalogued))?;
+        let config =
+            EngineConfig::resolve(config, &model, &gpu).map_err(|r| start_up::refused(&r))?;
+        let coefficients = truth(&Coefficients::default(), self.truth_sigma, self.seed());
+        let spec = ReplicaSpec { model, gpu, config, coefficients };
+        spec.kv_blocks().map_err(|refusal| start_up::refused(&refusal))?;
+        Ok(spec)
+    }
+}
+
+/// Refuses a number outside of `min..=max`, NaN included.
+pub(super) fn in_range(
+    field: &str,
+    value: f64,
+    (min, max): (f64, f64),
+    expected: &str,
+) -> Result<(), Error> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(invalid(field, &value.to_string(), expected))
+    }
+}
+
+fn invalid(field: &str, value: &str, expected: &str) -> Error {
+    Error::InvalidWorld {
+        field: field.to_owned(),
+        value: value.to_owned(),
+        expected: expected.to_owned(),
     }
 }

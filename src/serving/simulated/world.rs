@@ -4,61 +4,69 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::action::{Action, Line};
-use super::clock::WorldClock;
+use super::clock::{Sleepers, WorldClock};
 use super::driver::Driver;
 use super::fleet::Fleet;
+use super::gpus::WorldGpus;
 use super::journal::Journal;
 use super::launcher::WorldLauncher;
-use super::observe::{WorldGpus, WorldObserve};
+use super::observe::WorldObserve;
+use super::page::Snapshot;
 use super::spec::WorldSpec;
 use super::traffic::WorldTraffic;
 use crate::base::{Clock, Millis};
 use crate::domain::{Deployment, EngineKind};
-use crate::serving::{Error, Purpose, Target};
+use crate::serving::{Error, Target};
 use crate::sim;
 
 /// A simulated world.
 pub struct World {
     spec: WorldSpec,
     state: Mutex<State>,
+    pub(super) sleepers: Sleepers,
 }
 
+/// What the lock guards.
 pub(super) struct State {
     pub(super) fleet: Fleet,
     journal: Option<Journal>,
+    /// Writing the journal failed when time passed, where there was nobody to tell.
+    broken: Option<Error>,
 }
 
 impl State {
     /// Writes an action down, then does it.
+    ///
+    /// Errors: [`Error::Io`] of the journal; nothing was done then.
     pub(super) fn perform(&mut self, action: Action) -> Result<(), Error> {
-        if let Some(journal) = &mut self.journal {
-            let at_ms = (self.fleet.now_s * 1000.0).round() as u64;
-            journal.append(&Line { at_ms, action: action.clone() })?;
+        if let Some(error) = self.broken.take() {
+            return Err(error);
         }
+        let at_ms = (self.fleet.now_s * 1000.0).round() as u64;
+        self.write(at_ms, &action)?;
         self.fleet.perform(&action);
         Ok(())
+    }
+
+    fn write(&mut self, at_ms: u64, action: &Action) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let ended = self.fleet.records.total();
+        journal.append(&Line { at_ms, ended, action: action.clone() })
     }
 }
 
 impl World {
     /// A world after its warm-up, or, with a journal that holds something, where the journal left it.
     ///
-    /// Errors: [`Error::StartFailed`] when the start config cannot run; [`Error::Corrupt`] and [`Error::Io`] of the journal.
+    /// Errors: [`Error::InvalidWorld`]; [`Error::StartFailed`] when the start config cannot run; [`Error::Corrupt`] and
+    /// [`Error::Io`] of the journal.
     pub fn open(spec: WorldSpec, journal: Option<PathBuf>) -> Result<Arc<Self>, Error> {
         let mut fleet = Fleet::new(spec.clone())?;
-        fleet.advance_to(spec.warmup_s);
-        let journal = match journal {
-            None => None,
-            Some(path) => {
-                let (journal, lines) = Journal::open(&path, &spec.fingerprint())?;
-                for line in &lines {
-                    fleet.advance_to(line.at_ms as f64 / 1000.0);
-                    fleet.perform(&line.action);
-                }
-                Some(journal)
-            }
-        };
-        Ok(Arc::new(Self { spec, state: Mutex::new(State { fleet, journal }) }))
+        // Whole milliseconds: every action happens at one, and the journal counts in them.
+        fleet.advance_to((spec.warmup_s * 1000.0).round() / 1000.0);
+        let journal = journal.map(|path| Journal::open(&path, &mut fleet)).transpose()?;
+        let state = Mutex::new(State { fleet, journal, broken: None });
+        Ok(Arc::new(Self { spec, state, sleepers: Sleepers::default() }))
     }
 
     /// The world's clock: sleeping on it lets the world live.
@@ -66,13 +74,15 @@ impl World {
         Arc::new(WorldClock(self.clone()))
     }
 
-    /// The deployment and everything that can be done to it. The config is the one that serves users now.
+    /// The deployment and everything that can be done to it. Its config is the one that serves users now.
     pub fn target(self: &Arc<Self>) -> Target {
         let spec = &self.spec;
-        let stable = self.lock().fleet.backends_of(Purpose::Stable);
-        let config = stable.first().and_then(|backend| {
-            self.lock().fleet.server(&backend.id).map(|server| server.running.config.clone())
-        });
+        let (config, replicas) = {
+            let state = self.lock();
+            let stable = state.fleet.stable();
+            let config = stable.first().map(|server| server.running.config.clone());
+            (config.unwrap_or_else(|| spec.config.clone()), stable.len().max(1) as u32)
+        };
         Target {
             deployment: Deployment {
                 name: spec.deployment.clone(),
@@ -81,16 +91,25 @@ impl World {
                 model: sim::model(&spec.model),
                 gpu: sim::gpu(&spec.gpu),
                 gpus: spec.gpus,
-                replicas: stable.len().max(1) as u32,
-                config: config.unwrap_or_else(|| spec.config.clone()),
+                replicas,
+                config,
                 limits: spec.limits,
             },
             observe: Arc::new(WorldObserve(self.clone())),
             launcher: Some(Arc::new(WorldLauncher(self.clone()))),
             traffic: Some(Arc::new(WorldTraffic(self.clone()))),
             load: Some(Arc::new(Driver(self.clone()))),
-            gpus: Arc::new(WorldGpus),
+            gpus: Arc::new(WorldGpus(self.clone())),
         }
+    }
+
+    /// What `GET /metrics` of a server says now; `None` when it does not answer.
+    pub fn page(&self, backend: &str) -> Option<String> {
+        let state = self.lock();
+        let now_s = state.fleet.now_s;
+        let server = state.fleet.server(backend).filter(|server| server.takes(now_s))?;
+        let snapshot = Snapshot::of(now_s, &server.replica, &server.counters);
+        Some(snapshot.render(&server.identity))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,19 +122,18 @@ impl World {
         state.fleet.moment(state.fleet.now_s)
     }
 
-    /// Lets the world live until `at`, and writes down that it did.
+    /// Lets the world live until `at`. Written down first: what anyone has seen, a later life will see again.
     pub(super) fn pass_until(&self, at: Millis) {
         let mut state = self.lock();
         let at_ms = at.since(self.spec.start);
-        if at_ms as f64 / 1000.0 <= state.fleet.now_s {
+        let at_s = at_ms as f64 / 1000.0;
+        if at_s <= state.fleet.now_s {
             return;
         }
-        state.fleet.advance_to(at_ms as f64 / 1000.0);
-        if let Some(journal) = &mut state.journal {
-            // Losing a moment is harmless: whoever waited for it waits again.
-            if let Err(error) = journal.append(&Line { at_ms, action: Action::Pass }) {
-                tracing::warn!(%error, "the world's journal could not be written");
-            }
+        if let Err(error) = state.write(at_ms, &Action::Pass) {
+            tracing::error!(%error, "the world's journal cannot be written: nothing more can be done to it");
+            state.broken = Some(error);
         }
+        state.fleet.advance_to(at_s);
     }
 }

@@ -5,3 +5,4 @@ mod flags;
 mod history;
 mod material;
 mod real_series;
+mod simulated;
