@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::procfs;
 use crate::base::Millis;
 use crate::serving::{Error, Running};
 
@@ -19,10 +20,24 @@ pub(super) struct Entry {
     pub(super) port: u16,
     /// Its process; `None` between the decision to start it and the start.
     pub(super) process: Option<Process>,
+    /// Where in its log the present start begins [B].
+    pub(super) log_from: u64,
     /// It is being stopped: never restart it.
     pub(super) stopping: bool,
     /// When it was restarted after a crash.
     pub(super) restarts: Vec<Millis>,
+}
+
+impl Entry {
+    /// An entry whose process is yet to be started.
+    pub(super) fn new(running: Running, port: u16) -> Self {
+        Self { running, port, process: None, log_from: 0, stopping: false, restarts: Vec::new() }
+    }
+
+    /// Whether its process still runs.
+    pub(super) fn is_alive(&self) -> bool {
+        self.process.as_ref().is_some_and(procfs::is_alive)
+    }
 }
 
 /// A process that cannot be mistaken for another one of the same number.
@@ -30,7 +45,7 @@ pub(super) struct Entry {
 pub(super) struct Process {
     /// Process id, and the id of its process group.
     pub(super) pid: i32,
-    /// Boot and start time: a reused pid has another one.
+    /// Boot and start time: a reused pid has another one. Empty when it had ended before it could be looked at.
     pub(super) born: String,
 }
 

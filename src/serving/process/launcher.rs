@@ -11,7 +11,7 @@ use super::book::{Book, Entry, Process};
 use super::last_words::last_words;
 use super::options::ProcessOptions;
 use super::procfs;
-use super::spawn::{free_port, log_path, mark_prefix, spawn};
+use super::spawn::{free_port, log_length, log_path, mark_prefix, spawn};
 use crate::base::{Clock, EffectKey, Millis, stable_hash};
 use crate::domain::{Backend, ServingConfig};
 use crate::serving::http::{get_text, http_client};
@@ -53,15 +53,11 @@ impl ProcessLauncher {
         config: &ServingConfig,
         purpose: Purpose,
     ) -> Result<String, Error> {
-        let mut book = self.book.lock().await;
         let id = format!("{}-{}", self.options.name, &stable_hash(&[key.as_str()])[..8]);
-        if let Some(entry) = book.entries.get(&id) {
-            if entry.process.as_ref().is_some_and(procfs::is_alive) {
-                return Ok(id);
-            }
-            // It died since: the same effect means the same server, so it is started again where it was.
-            let (port, config) = (entry.port, entry.running.config.clone());
-            self.start(&mut book, &id, port, &config)?;
+        let mut book = self.book.lock().await;
+        if book.entries.contains_key(&id) {
+            drop(book);
+            self.revive(&id, |_| true).await?;
             return Ok(id);
         }
         let port = free_port(&self.options, &book)?;
@@ -74,10 +70,9 @@ impl ProcessLauncher {
             started: self.clock.now(),
             ready: None,
         };
-        let entry = Entry { running, port, process: None, stopping: false, restarts: Vec::new() };
-        book.entries.insert(id.clone(), entry);
+        book.entries.insert(id.clone(), Entry::new(running, port));
         book.save()?;
-        let started = self.start(&mut book, &id, port, config);
+        let started = self.start(&mut book, &id);
         if started.is_err() {
             book.entries.remove(&id);
             book.save()?;
@@ -86,20 +81,32 @@ impl ProcessLauncher {
     }
 
     /// Starts the process of an entry and records it.
-    pub(super) fn start(
-        &self,
-        book: &mut Book,
-        id: &str,
-        port: u16,
-        config: &ServingConfig,
-    ) -> Result<(), Error> {
-        let process = spawn(&self.options, id, port, config)?;
-        if let Some(entry) = book.entries.get_mut(id) {
-            entry.process = Some(process);
-            entry.running.started = self.clock.now();
-            entry.running.ready = None;
-        }
+    fn start(&self, book: &mut Book, id: &str) -> Result<(), Error> {
+        let Some(entry) = book.entries.get_mut(id) else { return Ok(()) };
+        entry.log_from = log_length(&self.options, id);
+        entry.process = Some(spawn(&self.options, id, entry.port, &entry.running.config)?);
+        entry.running.started = self.clock.now();
         book.save()
+    }
+
+    /// Starts the server of an entry again if it died and `wanted` still says so; true when it did. What its death left
+    /// behind is ended first: an orphaned worker would hold the device's memory.
+    pub(super) async fn revive(
+        &self,
+        id: &str,
+        wanted: impl Fn(&mut Entry) -> bool,
+    ) -> Result<bool, Error> {
+        if self.entry(id).await.is_none_or(|entry| entry.is_alive()) {
+            return Ok(false);
+        }
+        self.end(id, None).await?;
+        let mut book = self.book.lock().await;
+        let dead = book.entries.get_mut(id).filter(|entry| !entry.stopping && !entry.is_alive());
+        if !dead.is_some_and(wanted) {
+            return Ok(false);
+        }
+        self.start(&mut book, id)?;
+        Ok(true)
     }
 
     /// Waits until a started server is healthy.
@@ -108,10 +115,10 @@ impl ProcessLauncher {
     async fn healthy(&self, id: &str) -> Result<Running, Error> {
         loop {
             let Some(entry) = self.entry(id).await.filter(|entry| !entry.stopping) else {
-                return Err(self.start_failed(id, "it was stopped while it started"));
+                return Err(self.start_failed(id, 0, "it was stopped while it started"));
             };
-            if !entry.process.as_ref().is_some_and(procfs::is_alive) {
-                return Err(self.give_up(id, "it ended").await);
+            if !entry.is_alive() {
+                return Err(self.give_up(id, entry.log_from, "it ended").await);
             }
             if self.answers(&entry.running).await.is_ok() {
                 return self.mark_ready(id).await;
@@ -119,7 +126,8 @@ impl ProcessLauncher {
             let waited_ms = self.clock.now().since(entry.running.started);
             if waited_ms as f64 > self.options.start_timeout_s * 1000.0 {
                 let seconds = self.options.start_timeout_s;
-                return Err(self.give_up(id, &format!("not healthy after {seconds} s")).await);
+                let reason = format!("not healthy after {seconds} s");
+                return Err(self.give_up(id, entry.log_from, &reason).await);
             }
             self.clock.sleep_ms(self.options.poll_ms).await;
         }
@@ -139,16 +147,16 @@ impl ProcessLauncher {
     }
 
     /// Removes a server that did not start and says why in its own words.
-    async fn give_up(&self, id: &str, reason: &str) -> Error {
-        let error = self.start_failed(id, reason);
+    async fn give_up(&self, id: &str, log_from: u64, reason: &str) -> Error {
+        let error = self.start_failed(id, log_from, reason);
         if let Err(left) = self.remove(id).await {
             tracing::warn!(backend = id, error = %left, "a failed server could not be cleared away");
         }
         error
     }
 
-    fn start_failed(&self, id: &str, reason: &str) -> Error {
-        let words = last_words(&log_path(&self.options, id), 0);
+    fn start_failed(&self, id: &str, log_from: u64, reason: &str) -> Error {
+        let words = last_words(&log_path(&self.options, id), log_from);
         let reason = match words.cause {
             Some(cause) => format!("{reason}: {cause}"),
             None => reason.to_owned(),
@@ -253,8 +261,8 @@ impl Launcher for ProcessLauncher {
     async fn health(&self, backend: &str) -> Result<Health, Error> {
         let entry = self.entry(backend).await;
         let entry = entry.ok_or_else(|| Error::UnknownBackend(backend.to_owned()))?;
-        if !entry.process.as_ref().is_some_and(procfs::is_alive) {
-            let words = last_words(&log_path(&self.options, backend), 0);
+        if !entry.is_alive() {
+            let words = last_words(&log_path(&self.options, backend), entry.log_from);
             let last = words.cause.or_else(|| words.lines.last().cloned());
             return Ok(Health::Down { reason: last.unwrap_or_else(|| "it ended".to_owned()) });
         }

@@ -74,13 +74,11 @@ pub(super) fn spawn(
         reason: format!("{} cannot be run: {error}", options.program.display()),
         last_lines: Vec::new(),
     })?;
-    let process = child.id().and_then(|pid| procfs::process(i32::try_from(pid).ok()?));
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    let born = procfs::process(pid).map(|process| process.born).unwrap_or_default();
     // Waits for it in the background, so that it does not stay as a zombie. It is never killed by this.
     tokio::spawn(async move { child.wait().await });
-    process.ok_or_else(|| Error::StartFailed {
-        reason: "it ended at once".to_owned(),
-        last_lines: super::last_words::last_words(&log_path(options, backend), 0).lines,
-    })
+    Ok(Process { pid, born })
 }
 
 fn open_log(options: &ProcessOptions, backend: &str) -> Result<File, Error> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::book::Entry;
 use super::launcher::ProcessLauncher;
-use super::procfs;
 use crate::base::Millis;
 use crate::serving::{Error, Purpose};
 
@@ -27,28 +26,24 @@ impl ProcessLauncher {
     ///
     /// Errors: [`Error::StartFailed`] when the program cannot be run, [`Error::Io`].
     pub async fn restart_crashed(&self) -> Result<Vec<String>, Error> {
-        let mut book = self.book.lock().await;
         let now = self.now();
-        let crashed: Vec<_> = book
-            .entries
-            .iter()
-            .filter(|(_, entry)| self.should_restart(entry, now))
-            .map(|(id, entry)| (id.clone(), entry.port, entry.running.config.clone()))
-            .collect();
+        let book = self.book.lock().await;
+        let crashed = book.entries.iter().filter(|(_, entry)| self.should_restart(entry, now));
+        let crashed: Vec<String> = crashed.map(|(id, _)| id.clone()).collect();
+        drop(book);
         let mut restarted = Vec::new();
-        for (id, port, config) in crashed {
-            if let Some(entry) = book.entries.get_mut(&id) {
-                entry.restarts.push(now);
+        for id in crashed {
+            let still_wanted = |entry: &mut Entry| {
+                let wanted = self.should_restart(entry, now);
+                if wanted {
+                    entry.restarts.push(now);
+                }
+                wanted
+            };
+            if self.revive(&id, still_wanted).await? {
+                tracing::warn!(backend = %id, "restarted after a crash");
+                restarted.push(id);
             }
-            let ready = book.entries.get(&id).and_then(|entry| entry.running.ready);
-            self.start(&mut book, &id, port, &config)?;
-            // It was healthy before: until it is again it counts as down, not as never started.
-            if let Some(entry) = book.entries.get_mut(&id) {
-                entry.running.ready = ready;
-            }
-            book.save()?;
-            tracing::warn!(backend = %id, "restarted after a crash");
-            restarted.push(id);
         }
         Ok(restarted)
     }
@@ -60,6 +55,6 @@ impl ProcessLauncher {
             && entry.running.ready.is_some()
             && entry.running.purpose != Purpose::Trial
             && recent < self.options.restarts_max
-            && !entry.process.as_ref().is_some_and(procfs::is_alive)
+            && !entry.is_alive()
     }
 }
