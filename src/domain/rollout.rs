@@ -175,6 +175,9 @@ pub struct RolloutStatus {
     pub plan: RolloutPlan,
     /// Where it stands.
     pub state: RolloutState,
+    /// Why it stands still while its state is unchanged; `null` while it moves.
+    #[serde(default)]
+    pub paused: Option<String>,
     /// Canary share in force, 0–100.
     pub canary_percent: f64,
     /// Nothing more will happen by itself.

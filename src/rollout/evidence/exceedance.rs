@@ -1,0 +1,122 @@
+//! E1: is the share of bad units larger than an allowed one? A mixture over Beta priors cut off at it.
+
+use serde::{Deserialize, Serialize};
+use statrs::function::beta::{beta_reg, ln_beta};
+
+/// Sequential test of H0: P(bad | past) ≤ p0. Its e-value is a nonnegative supermartingale under H0, so by
+/// Ville's inequality it ever reaches 1/α with probability ≤ α.
+///
+/// ln E = ln B(a+S, b+n−S) + ln(1 − I_p0(a+S, b+n−S)) − ln B(a, b) − ln(1 − I_p0(a, b)) − S ln p0 − (n−S) ln(1−p0)
+///
+/// Source: Robbins (1970), "Statistical methods related to the law of the iterated logarithm"; the prior is a
+/// Beta(a, b) restricted to (p0, 1].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exceedance {
+    /// Largest allowed share of bad units, 0–1.
+    p0: f64,
+    /// Prior's pseudo-count of bad units.
+    a: f64,
+    /// Prior's pseudo-count of good units.
+    b: f64,
+    /// Bad units.
+    bad: u64,
+    /// All units.
+    units: u64,
+    /// Largest ln E so far.
+    ln_peak: f64,
+}
+
+impl Exceedance {
+    /// Failures, allowed share `p0`; prior Beta(1, 99): a broken config fails 1 % and more.
+    pub fn failures(p0: f64) -> Self {
+        Self::new(p0, 1.0, 99.0)
+    }
+
+    /// Misses of a bound that a share `p0` may miss; the prior's mean is 2·p0 (p0 = .05: Beta(2, 18)).
+    pub fn misses(p0: f64) -> Self {
+        Self::new(p0, 2.0, (1.0 / p0 - 2.0).max(1.0))
+    }
+
+    fn new(p0: f64, a: f64, b: f64) -> Self {
+        Self { p0, a, b, bad: 0, units: 0, ln_peak: 0.0 }
+    }
+
+    /// Folds one unit.
+    pub fn observe(&mut self, bad: bool) {
+        self.units += 1;
+        self.bad += u64::from(bad);
+        // A good unit can only lower the e-value.
+        if bad {
+            self.ln_peak = self.ln_peak.max(self.ln_e());
+        }
+    }
+
+    /// ln of the e-value now; finite.
+    pub fn ln_e(&self) -> f64 {
+        let (bad, good) = (self.bad as f64, (self.units - self.bad) as f64);
+        let posterior = ln_upper_beta(self.a + bad, self.b + good, self.p0);
+        let prior = ln_upper_beta(self.a, self.b, self.p0);
+        posterior - prior - bad * self.p0.ln() - good * (-self.p0).ln_1p()
+    }
+
+    /// Largest ln E so far: it spoke once this reached ln(1/α).
+    pub fn ln_peak(&self) -> f64 {
+        self.ln_peak
+    }
+
+    /// Units seen.
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// Bad units seen.
+    pub fn bad(&self) -> u64 {
+        self.bad
+    }
+
+    /// Largest allowed share of bad units, 0–1.
+    pub fn p0(&self) -> f64 {
+        self.p0
+    }
+}
+
+/// ln ∫_p0^1 p^(a−1) (1−p)^(b−1) dp; far in the tail it is cut at the smallest normal number, which is finite.
+fn ln_upper_beta(a: f64, b: f64, p0: f64) -> f64 {
+    // I_{1−p0}(b, a) = 1 − I_p0(a, b), without the cancellation.
+    ln_beta(a, b) + beta_reg(b, a, 1.0 - p0).max(f64::MIN_POSITIVE).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_at_one() {
+        assert!(Exceedance::failures(0.001).ln_e().abs() < 1e-9);
+    }
+
+    #[test]
+    fn is_a_mean_of_likelihood_ratios() {
+        // Against a numeric integral of the definition: ∫ p^S q^(n−S) prior(p) dp / (p0^S q0^(n−S)).
+        let mut test = Exceedance::misses(0.05);
+        (0..40).for_each(|i| test.observe(i % 8 == 0));
+        let (cells, mut above, mut prior) = (200_000, 0.0, 0.0);
+        for cell in 0..cells {
+            let p = 0.05 + 0.95 * (f64::from(cell) + 0.5) / f64::from(cells);
+            let density = p.powf(1.0) * (1.0 - p).powf(17.0);
+            prior += density;
+            above += density * (p / 0.05).powi(5) * ((1.0 - p) / 0.95).powi(35);
+        }
+        assert!((test.ln_e() - (above / prior).ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn stays_finite_after_a_million_good_units() {
+        let mut test = Exceedance::failures(0.001);
+        test.units = 1_000_000;
+        assert!(test.ln_e().is_finite());
+        test.observe(true);
+        assert!(test.ln_peak() == 0.0);
+    }
+}
