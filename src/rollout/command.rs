@@ -28,10 +28,7 @@ impl Record {
         }
         let stale = command.generation.filter(|generation| *generation != self.generation);
         if let Some(generation) = stale {
-            return Some(format!(
-                "it was given at generation {generation}, this is {}",
-                self.generation
-            ));
+            return Some(format!("it was given at generation {generation}, this is {}", self.generation));
         }
         let goes_on = matches!(command.order, Order::Resume | Order::Skip | Order::Promote);
         let alarm = self.evidence.as_ref().and_then(|tests| tests.alarms().into_iter().next());
@@ -66,9 +63,8 @@ impl Record {
             self.note(why, now);
             return None;
         }
-        match (self.held_from.take().map(|state| *state), self.foreign) {
+        match (self.held_from.as_deref().cloned(), self.foreign) {
             (Some(RolloutState::RollingBack { reason, .. }), _) => {
-                self.state = RolloutState::Planned;
                 self.roll_back(reason, false, inputs, now);
             }
             (Some(RolloutState::Observing { step, .. }), false) => {
@@ -77,9 +73,7 @@ impl Record {
             (Some(state), false) => self.enter(state, why, now),
             // The share is asked for anew, above the generation of whoever was there.
             (Some(state), true) => {
-                let step = self.step_of(&state);
-                self.foreign = false;
-                self.begin_shift(step, why, &Inputs::default(), now);
+                self.begin_shift(self.step_of(&state), why, &Inputs::default(), now);
             }
             (None, _) => {}
         }

@@ -50,8 +50,7 @@ pub fn plan(options: &PlanOptions) -> Forecast {
     for (step, percent) in plan.steps_percent.iter().enumerate() {
         let share = percent / 100.0;
         let canary_rate = (share * options.sessions_per_s).max(f64::MIN_POSITIVE);
-        let mut needs_s =
-            (plan.bake_time_ms as f64 / 1000.0).max(plan.sessions_min as f64 / canary_rate);
+        let mut needs_s = (plan.bake_time_ms as f64 / 1000.0).max(plan.sessions_min as f64 / canary_rate);
         if step + 2 == plan.steps_percent.len() {
             needs_s = needs_s.max(Progress::new(options, Claim::Promotion, 1).time_left_s(share));
         }
@@ -116,11 +115,7 @@ impl<'a> Progress<'a> {
             Claim::Harm => growths.fold(0.0, f64::max),
             Claim::Promotion => growths.fold(f64::INFINITY, f64::min),
         };
-        if growth.is_infinite() {
-            0.0
-        } else {
-            self.missing_ln / growth / self.options.sessions_per_s
-        }
+        if growth.is_infinite() { 0.0 } else { self.missing_ln / growth / self.options.sessions_per_s }
     }
 
     /// ln E per session of one guard's test; `None` for a guard that compares nothing.

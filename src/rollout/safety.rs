@@ -42,8 +42,7 @@ impl Record {
         let alarms = evidence.alarms();
         let stable_fails = evidence.stable_fails();
         // Errors on both arms are not the canary's fault. A latency alarm compares the arms: it is.
-        let blamed =
-            alarms.iter().find(|alarm| !(stable_fails && alarm.test.starts_with("errors")));
+        let blamed = alarms.iter().find(|alarm| !(stable_fails && alarm.test.starts_with("errors")));
         if let Some(alarm) = blamed {
             let reason = alarm.reason.clone();
             self.roll_back(reason, true, inputs, now);

@@ -100,9 +100,7 @@ impl GuardTests {
     /// Folds the first request of a randomized session. `load_is_comparable`: absolute bounds apply.
     pub fn fold(&mut self, first: &RequestRecord, load_is_comparable: bool) {
         let centre_ln = self.compared.as_ref().and_then(|compared| compared.centre.ln());
-        let Some(outcome) = Outcome::of(first, self.metric, centre_ln.map(f64::exp)) else {
-            return;
-        };
+        let Some(outcome) = Outcome::of(first, self.metric, centre_ln.map(f64::exp)) else { return };
         let probability = first.canary_probability;
         if let Some(compared) = &mut self.compared {
             compared.fold(first.arm == Arm::Canary, probability, outcome, centre_ln);

@@ -1,1 +1,3 @@
 //! Behaviour of `rollout` through its public door.
+
+mod world;
