@@ -7,7 +7,7 @@ pub mod base;
 // Being written, not joined yet: pub mod engine;
 pub mod graph;
 pub mod runtime;
-// Being written, not joined yet: pub mod store;
+pub mod store;
 
 // The trade: LLM serving.
 pub mod domain;
@@ -17,14 +17,14 @@ pub mod proxy;
 pub mod rollout;
 pub mod serving;
 pub mod sim;
-// Being written, not joined yet: pub mod tools;
+pub mod tools;
 pub mod tuning;
 
 // Where both meet.
-// Being written, not joined yet: pub mod agent;
+pub mod agent;
 pub mod expert;
-// Being written, not joined yet: pub mod nodes;
+pub mod nodes;
 
 // Edges.
 // Being written, not joined yet: pub mod api;
-// Being written, not joined yet: pub mod cli;
+pub mod cli;

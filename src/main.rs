@@ -1,12 +1,18 @@
-//! The binary: no command is joined yet, and it says so.
+//! The binary: parse arguments, run the command, exit with its code.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!(
-        "perf-agent: [cli.no_command] this version has no commands yet: the graph loader, the simulator, the tuner, \
-         the proxy and the load generator are a library (`perf_agent`)\n  \
-         hint: see README.md for what is there, and `cargo doc --open`"
-    );
-    ExitCode::from(2)
+    // The TLS provider must be chosen before any client is built; a second choice is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PERF_AGENT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(perf_agent::cli::run()).into(),
+        Err(error) => {
+            eprintln!("error: [cli.runtime] no async runtime could be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::base::{Coded, Problem};
 use crate::graph::Finding;
-use crate::{proxy, runtime, serving, store, tools};
+use crate::{loadgen, proxy, runtime, serving, store, tools};
 
 /// Errors of the agent's door.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,9 @@ pub enum Error {
     /// The proxy process.
     #[error(transparent)]
     Proxy(#[from] proxy::Error),
+    /// The load generator.
+    #[error(transparent)]
+    Load(#[from] loadgen::Error),
 }
 
 impl Coded for Error {
@@ -92,6 +95,7 @@ impl Coded for Error {
             Self::Tools(error) => error.code(),
             Self::Serving(error) => error.code(),
             Self::Proxy(error) => error.code(),
+            Self::Load(error) => error.code(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Coded for Error {
             Self::Tools(error) => error.hint(),
             Self::Serving(error) => error.hint(),
             Self::Proxy(error) => error.hint(),
+            Self::Load(error) => error.hint(),
             _ => String::new(),
         }
     }

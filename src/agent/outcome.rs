@@ -11,13 +11,13 @@ use crate::domain::{
     Change, Diagnosis, Knob, Objective, Observation, Outcome, Report, RequestStats, RolloutState,
     RolloutStatus, StepRecord, Trial,
 };
-use crate::runtime::ThreadState;
+use crate::runtime::{ThreadState, ThreadStatus};
 
 /// The result of a run of an optimizing graph. What did not happen is `null`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OptimizeResult {
     /// The run.
-    pub run_id: Option<RunId>,
+    pub run_id: RunId,
     /// Its thread.
     pub thread_id: ThreadId,
     /// How it ended.
@@ -90,7 +90,7 @@ pub struct Started {
 
 impl OptimizeResult {
     /// Reads the result from a thread's state.
-    pub fn of(thread: &ThreadId, state: &ThreadState, started: &Started, now_ms: u64) -> Self {
+    pub fn of(thread: &ThreadId, state: &ThreadState, started: &Started) -> Self {
         let values = &state.values;
         let rollout: Option<RolloutStatus> = typed(values, "rollout");
         let seen = |name| typed::<Observation>(values, name).and_then(|o| o.client);
@@ -116,16 +116,16 @@ impl OptimizeResult {
             question: state.interrupts.first().map(|open| open.question.text.clone()),
             error: state.error.clone(),
             wall_s: started.wall_s,
-            virtual_s: now_ms.saturating_sub(started.started_ms) as f64 / 1000.0,
+            virtual_s: state.updated.0.saturating_sub(started.started_ms) as f64 / 1000.0,
         }
     }
 }
 
 fn outcome(state: &ThreadState, rollout: Option<&RolloutStatus>) -> Outcome {
-    if state.error.is_some() {
+    if state.error.is_some() || state.status == ThreadStatus::Cancelled {
         return Outcome::Failed;
     }
-    if !state.interrupts.is_empty() || !state.is_done() {
+    if !state.status.is_over() {
         return Outcome::Interrupted;
     }
     match rollout.map(|r| &r.state) {

@@ -53,3 +53,10 @@ pub struct Settings {
     /// Who runs this, for records of consent.
     pub operator: String,
 }
+
+impl Settings {
+    /// The file behind the store; `None` for memory.
+    pub fn store_path(&self) -> Option<PathBuf> {
+        self.store_url.strip_prefix("sqlite:").map(PathBuf::from)
+    }
+}

@@ -92,16 +92,8 @@ pub enum Command {
         #[command(subcommand)]
         command: Tools,
     },
-    /// Serve the HTTP API
-    Serve(Serve),
-    /// Start the declared servers and the proxy, and leave them running
-    Up,
-    /// Drain and stop the servers and the proxy that this agent started
-    Down,
     /// The data plane: a weighted, sticky, streaming reverse proxy
     Proxy(Proxy),
-    /// A simulated engine as a real OpenAI-compatible server
-    Simulate(Simulate),
     /// Put open-loop chat load on an OpenAI-compatible server and print what its clients saw
     Load(Load),
     /// Say what is there: key, model, GPUs, engines, store
@@ -176,7 +168,7 @@ pub enum Graph {
     },
     /// Draw a graph
     Show {
-        /// A graph file, or the name of a graph
+        /// Name of a graph
         graph: String,
         /// How
         #[arg(long, value_enum, default_value_t = Drawing::Ascii)]
@@ -218,14 +210,6 @@ pub enum Tools {
     },
 }
 
-/// `serve`.
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// Where to listen
-    #[arg(long, default_value_t = 8002)]
-    pub port: u16,
-}
-
 /// `proxy`.
 #[derive(Debug, Args)]
 pub struct Proxy {
@@ -238,17 +222,6 @@ pub struct Proxy {
     /// File that keeps the table over restarts
     #[arg(long)]
     pub state: PathBuf,
-}
-
-/// `simulate`.
-#[derive(Debug, Args)]
-pub struct Simulate {
-    /// Where to listen
-    #[arg(long, default_value_t = 8000)]
-    pub port: u16,
-    /// Simulated seconds per second
-    #[arg(long, default_value_t = 1.0)]
-    pub speed: f64,
 }
 
 /// `load`.
@@ -271,6 +244,9 @@ pub struct Load {
     /// Mean prompt [tokens]
     #[arg(long, default_value_t = 350.0)]
     pub input_tokens: f64,
+    /// Share of the prompt that all requests have in common, 0–1
+    #[arg(long, default_value_t = 0.0)]
+    pub shared_prefix_ratio: f64,
     /// Mean answer [tokens]
     #[arg(long, default_value_t = 64.0)]
     pub output_tokens: f64,

@@ -47,7 +47,7 @@ pub struct Services {
 }
 
 /// Pace of rollouts, from the config file.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RolloutSettings {
     /// Canary shares in order; the last is 100.
@@ -81,7 +81,7 @@ impl Default for RolloutSettings {
 }
 
 /// Length and size of trials, from the config file.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrialSettings {
     /// Left out at the start [s].

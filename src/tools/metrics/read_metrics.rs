@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::domain::Observation;
+use crate::domain::{Objective, Observation};
 use crate::tools::{Effect, Error, Tool, ToolContext};
 
 /// Reads latency, throughput, queues and KV-cache utilization of one deployment.
@@ -20,6 +20,9 @@ pub(in crate::tools) struct Args {
     #[schemars(range(min = 10, max = 3600))]
     #[serde(default = "default_window_s")]
     window_s: u32,
+    /// The goal: with it the clients' goodput counts the requests that met it.
+    #[serde(default)]
+    objective: Option<Objective>,
 }
 
 fn default_window_s() -> u32 {
@@ -35,6 +38,6 @@ impl Tool for ReadMetrics {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Observation, Error> {
         let target = cx.target(&args.deployment)?;
-        Ok(target.observe.observe(f64::from(args.window_s)).await?)
+        Ok(target.observe.observe(f64::from(args.window_s), args.objective.as_ref()).await?)
     }
 }

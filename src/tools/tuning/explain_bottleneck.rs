@@ -37,7 +37,7 @@ impl Tool for ExplainBottleneck {
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Diagnosis, Error> {
         let target = cx.target(&args.objective.deployment)?;
         let window_s = f64::from(args.window_s);
-        let now = target.observe.observe(window_s).await?;
+        let now = target.observe.observe(window_s, Some(&args.objective)).await?;
         let windows = target.observe.series(2.0 * window_s, window_s).await.unwrap_or_default();
         let earlier = (windows.len() > 1).then(|| &windows[0]);
         Ok(tuning::diagnose(&now, earlier, &args.objective, &target.deployment))

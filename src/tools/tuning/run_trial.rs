@@ -159,7 +159,7 @@ async fn load_of(cx: &ToolContext, target: &Target) -> Result<LoadSpec, Error> {
             return Ok(load);
         }
     }
-    let seen = target.observe.observe(PROFILE_WINDOW_S).await?;
+    let seen = target.observe.observe(PROFILE_WINDOW_S, None).await?;
     let mut profile = tuning::profile_of(&seen).ok_or_else(|| Error::NotPossible {
         deployment: deployment.name.clone(),
         what: "run a trial".to_owned(),

@@ -33,7 +33,7 @@ impl Tool for SearchConfigs {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
         let target = cx.target(&args.objective.deployment)?;
-        let observation = target.observe.observe(super::run_trial::PROFILE_WINDOW_S).await?;
+        let observation = target.observe.observe(super::run_trial::PROFILE_WINDOW_S, None).await?;
         let request = tuning::SearchRequest {
             deployment: target.deployment.clone(),
             observation,

@@ -1,0 +1,77 @@
+//! The only place that builds things.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::sources::Texts;
+use super::{Error, Settings, graphs, models, sources, targets};
+use crate::base::{Clock, SystemClock, stable_hash};
+use crate::graph::Graph;
+use crate::nodes::{Factory, Parts};
+use crate::runtime::{Runtime, RuntimeParts};
+use crate::store;
+use crate::tools::{Registry, Services};
+
+/// Longest answer of one generation [tokens]: it is reserved against the provider's token rate.
+const COMPLETION_TOKENS_MAX: u32 = 2_000;
+
+/// Everything an agent is made of.
+pub(super) struct Assembled {
+    pub(super) runtime: Runtime,
+    pub(super) registry: Arc<Registry>,
+    pub(super) graphs: BTreeMap<String, Arc<Graph>>,
+    pub(super) prompts: Texts,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) model_line: String,
+    pub(super) store: store::Store,
+    pub(super) simulated: bool,
+}
+
+/// Puts an agent together. `scope` names its simulated world.
+pub(super) async fn assemble(
+    settings: &Settings,
+    store: store::Store,
+    scope: &str,
+) -> Result<Assembled, Error> {
+    let prompts = sources::prompts(settings.prompts.as_deref())?;
+    let manifests = sources::manifests(settings.tools.as_deref())?;
+    let chosen = models::choose(&settings.model, settings.seed)?;
+    let fleet = targets::fleet(settings, scope).await?;
+    let services = Services {
+        targets: fleet.targets,
+        documents: store.documents.clone(),
+        clock: fleet.clock.clone(),
+        seed: settings.seed,
+        rollout: settings.config.rollout.clone(),
+        trial: settings.config.trial.clone(),
+    };
+    let registry = Arc::new(Registry::new(services, manifests)?);
+    let graphs = graphs::load_all(settings, &registry, &prompts)?;
+    let system = prompts.get("system.md").cloned().unwrap_or_default();
+    let nodes = Factory::new(Parts {
+        registry: registry.clone(),
+        model: chosen.model,
+        system_prompt: system.into(),
+        completion_tokens_max: COMPLETION_TOKENS_MAX,
+    });
+    let runtime = Runtime::new(RuntimeParts {
+        store: store.checkpoints.clone(),
+        nodes: Arc::new(nodes),
+        clock: fleet.clock.clone(),
+        rng_seed: unique_seed(),
+        engine: None,
+    });
+    let (clock, simulated) = (fleet.clock, fleet.simulated);
+    let model_line = chosen.line;
+    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated })
+}
+
+/// Ids of runs must differ between processes that share a store, whatever the seed of the fleet.
+pub(super) fn unique_seed() -> u64 {
+    let hash = stable_hash(&[
+        "process",
+        &SystemClock.now().0.to_string(),
+        &std::process::id().to_string(),
+    ]);
+    u64::from_str_radix(&hash[..16], 16).unwrap_or(0)
+}

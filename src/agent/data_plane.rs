@@ -1,0 +1,33 @@
+//! The proxy as its own process: how it is started, and where its socket is.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::proxy::{self, ProxyOptions};
+
+/// Where a proxy listens and keeps its things.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// Where users' requests arrive.
+    pub listen: SocketAddr,
+    /// Unix socket of the control interface.
+    pub control: PathBuf,
+    /// File that keeps the table over restarts.
+    pub state: PathBuf,
+}
+
+/// Runs a proxy in this process until `shutdown`.
+pub async fn run_proxy(
+    settings: ProxySettings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let options = ProxyOptions::new(settings.listen, settings.control, settings.state);
+    Ok(proxy::run(options, shutdown).await?)
+}
+
+/// The control socket of a deployment's proxy.
+pub(super) fn socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("proxy.sock")
+}

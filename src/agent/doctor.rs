@@ -1,0 +1,73 @@
+//! What is there: key, model, GPUs, engines, store; each really asked.
+
+use serde::Serialize;
+
+use super::assembly::Assembled;
+use super::{ModelSettings, models};
+use crate::base::Coded;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// Whether it works; `None`: not there, and not needed.
+    pub ok: Option<bool>,
+    /// What was found, in words.
+    pub detail: String,
+}
+
+impl Check {
+    fn new(name: impl Into<String>, ok: Option<bool>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), ok, detail: detail.into() }
+    }
+}
+
+/// Asks everything.
+pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("decides", Some(true), parts.model_line.clone()),
+        provider(model).await,
+        gpus(),
+        Check::new("graphs", Some(true), parts.graphs.keys().cloned().collect::<Vec<_>>().join(", ")),
+    ];
+    checks.push(match parts.runtime.threads(1).await {
+        Ok(_) => Check::new("store", Some(true), "answers"),
+        Err(error) => Check::new("store", Some(false), error.problem().to_string()),
+    });
+    for (name, target) in &parts.registry.services().targets {
+        let kind = if parts.simulated { "simulated" } else { "real" };
+        let deployment = &target.deployment;
+        let detail = format!("{kind} {} serving {}", deployment.engine, deployment.served_model);
+        checks.push(match target.observe.observe(10.0, None).await {
+            Ok(_) => Check::new(format!("deployment {name}"), Some(true), detail),
+            Err(error) => {
+                let detail = format!("{detail}: {}", error.problem());
+                Check::new(format!("deployment {name}"), Some(false), detail)
+            }
+        });
+    }
+    checks
+}
+
+async fn provider(settings: &ModelSettings) -> Check {
+    let Some(key) = &settings.api_key else {
+        let detail = "GROQ_API_KEY is not set: the built-in expert decides";
+        return Check::new("model provider", None, detail);
+    };
+    let probe = models::real(settings, key, 0).probe().await;
+    let ok = probe.reachable && probe.key_accepted == Some(true) && probe.model_listed == Some(true);
+    let latency = probe.latency_ms.map_or("unknown".to_owned(), |ms| format!("{ms} ms"));
+    let detail = match &probe.error {
+        Some(error) => error.problem().to_string(),
+        None => format!("{} at {}, {latency}", probe.model, probe.endpoint),
+    };
+    Check::new("model provider", Some(ok), detail)
+}
+
+fn gpus() -> Check {
+    match crate::serving::gpu::probe() {
+        Ok(_) => Check::new("GPU driver", Some(true), "NVML answers"),
+        Err(error) => Check::new("GPU driver", None, error.to_string()),
+    }
+}

@@ -1,0 +1,256 @@
+//! `Agent`: everything an edge can ask for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::assembly::{Assembled, assemble, unique_seed};
+use super::{Check, Drawing, Error, OptimizeResult, Settings, Started, doctor, graphs};
+use crate::base::{Clock, EffectKey, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::runtime::{Activate, Follow, Next, ThreadState, ThreadStatus, ThreadSummary};
+use crate::store;
+use crate::tools::{self, Call, Consent, Description, Ledger};
+
+/// Collection of how runs were started.
+const STARTED: &str = "started";
+
+/// A goal for one deployment.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// In plain words.
+    pub text: String,
+    /// Which deployment; `None`: the one it names, or the only one.
+    pub deployment: Option<String>,
+    /// Approved beforehand.
+    pub approved: bool,
+}
+
+/// An assembled agent.
+#[derive(Clone)]
+pub struct Agent {
+    parts: Arc<Assembled>,
+    settings: Arc<Settings>,
+}
+
+impl Agent {
+    /// An agent for a new thread, with a simulated world of its own where the fleet is simulated.
+    pub async fn for_new_thread(settings: Settings) -> Result<(Self, ThreadId), Error> {
+        let thread = ThreadId::fresh(SystemClock.now(), &mut SeededRng::new(unique_seed()));
+        let store = store::open(&settings.store_url)?;
+        let parts = assemble(&settings, store, thread.as_str()).await?;
+        Ok((Self { parts: Arc::new(parts), settings: Arc::new(settings) }, thread))
+    }
+
+    /// An agent for a thread that was started before, with the fleet and the seed it was started with.
+    ///
+    /// Errors: [`Error::UnknownThread`].
+    pub async fn for_thread(mut settings: Settings, thread: &ThreadId) -> Result<Self, Error> {
+        let store = store::open(&settings.store_url)?;
+        let started = started(&store, thread).await?;
+        settings.seed = started.seed;
+        settings.model.choice = started.choice;
+        if let Some(text) = &started.config {
+            settings.config = super::ConfigFile::parse("the config of this thread", text)?;
+        }
+        let parts = assemble(&settings, store, thread.as_str()).await?;
+        Ok(Self { parts: Arc::new(parts), settings: Arc::new(settings) })
+    }
+
+    /// An agent that many threads share: `scope` names its simulated world.
+    pub async fn shared(settings: Settings, scope: &str) -> Result<Self, Error> {
+        let store = store::open(&settings.store_url)?;
+        let parts = assemble(&settings, store, scope).await?;
+        Ok(Self { parts: Arc::new(parts), settings: Arc::new(settings) })
+    }
+
+    /// Starts a graph on a thread. `config` is the text of the config file, kept for a later resume.
+    ///
+    /// Errors: [`Error::UnknownGraph`]; input that does not fit.
+    pub async fn start(
+        &self,
+        thread: &ThreadId,
+        graph: &str,
+        input: Value,
+        approved: bool,
+        config: Option<String>,
+    ) -> Result<(), Error> {
+        let definition = self.graph(graph)?;
+        let started = Started {
+            graph: graph.to_owned(),
+            seed: self.settings.seed,
+            model: self.parts.model_line.clone(),
+            choice: self.settings.model.choice,
+            config,
+            started_ms: self.parts.clock.now().0,
+            wall_s: 0.0,
+        };
+        self.keep_started(thread, &started).await?;
+        let approval = if approved { "never" } else { "ask" };
+        let context = json!({"operator": self.settings.operator, "approval": approval});
+        self.parts.runtime.start(thread, definition.clone(), input, context).await?;
+        Ok(())
+    }
+
+    /// Runs a thread until it is done, failed, or waits for a person. Adds the time it took to the thread's.
+    pub async fn run_to_rest(
+        &self,
+        thread: &ThreadId,
+        stop: &CancellationToken,
+    ) -> Result<ThreadState, Error> {
+        let began = SystemClock.now();
+        let rested = self.drive(thread, stop).await;
+        let mut started = started(&self.parts.store, thread).await?;
+        started.wall_s += SystemClock.now().since(began) as f64 / 1000.0;
+        self.keep_started(thread, &started).await?;
+        rested?;
+        self.state(thread).await
+    }
+
+    async fn drive(&self, thread: &ThreadId, stop: &CancellationToken) -> Result<(), Error> {
+        loop {
+            match self.parts.runtime.activate(thread, stop).await {
+                Next::Idle => return Ok(()),
+                Next::Again if stop.is_cancelled() => return Ok(()),
+                Next::Again => {}
+                Next::At(at) => {
+                    // A question that expires some day is no reason to stay: a person is asked now.
+                    if self.state(thread).await?.status == ThreadStatus::Interrupted {
+                        return Ok(());
+                    }
+                    tokio::select! {
+                        () = self.parts.clock.sleep_until(at) => {}
+                        () = stop.cancelled() => return Ok(()),
+                    }
+                }
+                Next::RetryAfter(ms, problem) => {
+                    tracing::warn!(%problem, "the store failed; trying again");
+                    SystemClock.sleep_ms(ms).await;
+                }
+                Next::Dead(problem) => return Err(Error::Run(problem)),
+            }
+        }
+    }
+
+    /// Answers a thread's question.
+    pub async fn answer(&self, thread: &ThreadId, answer: Value) -> Result<(), Error> {
+        let by = self.settings.operator.as_str();
+        Ok(self.parts.runtime.resume(thread, None, answer, by).await?)
+    }
+
+    /// The thread as it stands.
+    pub async fn state(&self, thread: &ThreadId) -> Result<ThreadState, Error> {
+        let state = self.parts.runtime.state(thread).await?;
+        state.ok_or_else(|| Error::UnknownThread(thread.to_string()))
+    }
+
+    /// Every checkpoint of a thread, newest first.
+    pub async fn history(&self, thread: &ThreadId) -> Result<Vec<ThreadState>, Error> {
+        Ok(self.parts.runtime.history(thread, None, 10_000).await?)
+    }
+
+    /// The thread's journal, live.
+    pub fn follow(&self, thread: &ThreadId, after_seq: u64) -> Follow {
+        self.parts.runtime.follow(thread, after_seq)
+    }
+
+    /// The newest threads.
+    pub async fn threads(&self, limit: usize) -> Result<Vec<ThreadSummary>, Error> {
+        Ok(self.parts.runtime.threads(limit).await?)
+    }
+
+    /// What a run came to.
+    pub async fn result(&self, thread: &ThreadId) -> Result<OptimizeResult, Error> {
+        let state = self.state(thread).await?;
+        let started = started(&self.parts.store, thread).await?;
+        Ok(OptimizeResult::of(thread, &state, &started))
+    }
+
+    /// Every tool.
+    pub fn tools(&self) -> Vec<Description> {
+        self.parts.registry.describe()
+    }
+
+    /// Calls a tool by hand. `approved`: the caller consents to an effect on users.
+    pub async fn call_tool(&self, tool: &str, args: Value, approved: bool) -> Result<Value, Error> {
+        let now = SystemClock.now().0.to_string();
+        let consent = Consent { by: self.settings.operator.clone() };
+        let call = Call {
+            tool,
+            key: EffectKey(stable_hash(&["by hand", tool, &args.to_string(), &now])),
+            args,
+            run: "by hand".to_owned(),
+            consents: approved.then_some(consent).into_iter().collect(),
+            model: "none: called by hand".to_owned(),
+            ledger: &NoLedger,
+            emit: Arc::new(|_| {}),
+        };
+        Ok(self.parts.registry.call(call).await?)
+    }
+
+    /// Names of the graphs.
+    pub fn graph_names(&self) -> Vec<String> {
+        self.parts.graphs.keys().cloned().collect()
+    }
+
+    /// Draws a graph.
+    pub fn draw(&self, graph: &str, drawing: Drawing) -> Result<String, Error> {
+        Ok(graphs::draw(self.graph(graph)?, drawing))
+    }
+
+    /// Checks a graph file; its name when it is fine.
+    pub fn check_graph(&self, path: &Path) -> Result<String, Error> {
+        graphs::check_graph_file(path, &self.parts.registry, &self.parts.prompts)
+    }
+
+    /// Asks everything that is there.
+    pub async fn doctor(&self) -> Vec<Check> {
+        doctor::examine(&self.parts, &self.settings.model).await
+    }
+
+    /// The model that decides, and why that one.
+    pub fn model_line(&self) -> &str {
+        &self.parts.model_line
+    }
+
+    /// The deployments' clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    fn graph(&self, name: &str) -> Result<&Arc<crate::graph::Graph>, Error> {
+        self.parts.graphs.get(name).ok_or_else(|| Error::UnknownGraph {
+            name: name.to_owned(),
+            known: self.graph_names().join(", "),
+        })
+    }
+
+    async fn keep_started(&self, thread: &ThreadId, started: &Started) -> Result<(), Error> {
+        let documents = &self.parts.store.documents;
+        let kept = documents.put(STARTED, thread.as_str(), None, json!(started)).await;
+        kept.map(|_| ()).map_err(Error::Run)
+    }
+}
+
+async fn started(store: &store::Store, thread: &ThreadId) -> Result<Started, Error> {
+    let document = store.documents.get(STARTED, thread.as_str()).await.map_err(Error::Run)?;
+    let document = document.ok_or_else(|| Error::UnknownThread(thread.to_string()))?;
+    serde_json::from_value(document.value)
+        .map_err(|error| Error::Config { file: format!("thread {thread}"), detail: error.to_string() })
+}
+
+/// A call by hand belongs to no run: nothing is remembered of it.
+struct NoLedger;
+
+#[async_trait]
+impl Ledger for NoLedger {
+    async fn begin(&self, _: &EffectKey, _: &str) -> Result<Option<Value>, tools::Error> {
+        Ok(None)
+    }
+
+    async fn finish(&self, _: &EffectKey, _: &Value) -> Result<(), tools::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! From the config file to targets, and to the clock they live by.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{DeploymentConfig, Error, ExternalDeployment, ProcessDeployment, Settings};
+use crate::base::{Clock, SystemClock};
+use crate::domain::{Backend, Deployment, GpuSpec, ModelSpec};
+use crate::serving::process::{ProcessLauncher, ProcessOptions};
+use crate::serving::simulated::{World, WorldSpec};
+use crate::serving::{Backends, EmbeddedProxy, GpuProbe, Launcher, Scraped, Target, gpu};
+use crate::sim;
+
+/// Deployments by name, and the clock.
+pub(super) struct Fleet {
+    pub(super) targets: BTreeMap<String, Target>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) simulated: bool,
+}
+
+/// Builds what the config file declares. `scope` names the simulated world: a thread's own, or a server's.
+pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Error> {
+    match settings.config.deployments.as_slice() {
+        [] => simulated(settings, WorldSpec::default(), scope),
+        [DeploymentConfig::Simulated { world }] => simulated(settings, (**world).clone(), scope),
+        many => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let mut targets = BTreeMap::new();
+            for deployment in many {
+                let target = match deployment {
+                    DeploymentConfig::Process(process) => started(process, &clock).await?,
+                    DeploymentConfig::External(external) => watched(external, &clock)?,
+                    // `ConfigFile::check` refuses a simulated one beside others.
+                    DeploymentConfig::Simulated { .. } => continue,
+                };
+                targets.insert(target.deployment.name.clone(), target);
+            }
+            Ok(Fleet { targets, clock, simulated: false })
+        }
+    }
+}
+
+fn simulated(settings: &Settings, mut spec: WorldSpec, scope: &str) -> Result<Fleet, Error> {
+    spec.seed.get_or_insert(settings.seed);
+    let journal = settings.store_path().map(|path| worlds_folder(&path).join(format!("{scope}.jsonl")));
+    let world = World::open(spec, journal)?;
+    let target = world.target();
+    let targets = BTreeMap::from([(target.deployment.name.clone(), target)]);
+    Ok(Fleet { targets, clock: world.clock(), simulated: true })
+}
+
+/// Journals of simulated worlds lie beside the store.
+fn worlds_folder(store: &Path) -> PathBuf {
+    let mut folder = store.as_os_str().to_owned();
+    folder.push(".worlds");
+    PathBuf::from(folder)
+}
+
+async fn started(config: &ProcessDeployment, clock: &Arc<dyn Clock>) -> Result<Target, Error> {
+    let deployment = Deployment {
+        name: config.name.clone(),
+        engine: config.engine,
+        served_model: config.served_model.clone(),
+        model: model(config.model.as_deref())?,
+        gpu: device(config.gpu.as_deref())?,
+        gpus: config.gpus,
+        replicas: 1,
+        config: config.config.clone(),
+        limits: config.limits,
+    };
+    let launcher: Arc<dyn Launcher> =
+        Arc::new(ProcessLauncher::open(options(config), clock.clone()).await?);
+    let traffic: Arc<dyn crate::serving::TrafficPlane> =
+        Arc::new(EmbeddedProxy::connect(super::data_plane::socket(&config.state_dir)));
+    let backends = Backends::Launched(launcher.clone());
+    let observe = Scraped::start(
+        &deployment,
+        backends,
+        Default::default(),
+        clock.clone(),
+        Some(traffic.clone()),
+        None,
+    )?;
+    let load = super::load::Driver { served_model: config.served_model.clone(), clock: clock.clone() };
+    Ok(Target {
+        deployment,
+        observe,
+        launcher: Some(launcher),
+        traffic: Some(traffic),
+        load: Some(Arc::new(load)),
+        gpus: gpus(),
+    })
+}
+
+fn options(config: &ProcessDeployment) -> ProcessOptions {
+    ProcessOptions {
+        args: config.args.clone(),
+        env: config.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        ports: config.ports.0..=config.ports.1,
+        start_timeout_s: config.start_timeout_s as f64,
+        ..ProcessOptions::new(
+            &config.name,
+            config.engine,
+            &config.served_model,
+            &config.program,
+            config.state_dir.join("servers"),
+        )
+    }
+}
+
+fn watched(config: &ExternalDeployment, clock: &Arc<dyn Clock>) -> Result<Target, Error> {
+    let deployment = Deployment {
+        name: config.name.clone(),
+        engine: config.engine,
+        served_model: config.served_model.clone(),
+        model: model(config.model.as_deref())?,
+        gpu: device(config.gpu.as_deref())?,
+        gpus: config.gpus,
+        replicas: config.endpoints.len() as u32,
+        config: config.config.clone(),
+        limits: config.limits,
+    };
+    let backend = |(index, url): (usize, &String)| Backend {
+        id: format!("{}-{index}", config.name),
+        url: url.clone(),
+    };
+    let backends = Backends::Fixed(config.endpoints.iter().enumerate().map(backend).collect());
+    let observe =
+        Scraped::start(&deployment, backends, Default::default(), clock.clone(), None, None)?;
+    Ok(Target { deployment, observe, launcher: None, traffic: None, load: None, gpus: gpus() })
+}
+
+/// This host's GPUs; none is a fact, not an error.
+fn gpus() -> Arc<dyn GpuProbe> {
+    gpu::probe().unwrap_or_else(|error| {
+        tracing::debug!(%error, "no GPU counters here");
+        Arc::new(gpu::NoGpus)
+    })
+}
+
+fn model(name: Option<&str>) -> Result<Option<ModelSpec>, Error> {
+    let known = || sim::models().iter().map(|m| m.name.clone()).collect::<Vec<_>>().join(", ");
+    name.map(|name| {
+        sim::model(name).ok_or_else(|| Error::NotInCatalogue {
+            kind: "model",
+            name: name.to_owned(),
+            known: known(),
+        })
+    })
+    .transpose()
+}
+
+fn device(name: Option<&str>) -> Result<Option<GpuSpec>, Error> {
+    let known = || sim::gpus().iter().map(|g| g.name.clone()).collect::<Vec<_>>().join(", ");
+    name.map(|name| {
+        sim::gpu(name).ok_or_else(|| Error::NotInCatalogue {
+            kind: "GPU",
+            name: name.to_owned(),
+            known: known(),
+        })
+    })
+    .transpose()
+}
