@@ -81,10 +81,16 @@ impl Exceedance {
     }
 }
 
-/// ln ∫_p0^1 p^(a−1) (1−p)^(b−1) dp; far in the tail it is cut at the smallest normal number, which is finite.
+/// ln ∫_p0^1 p^(a−1) (1−p)^(b−1) dp.
 fn ln_upper_beta(a: f64, b: f64, p0: f64) -> f64 {
     // I_{1−p0}(b, a) = 1 − I_p0(a, b), without the cancellation.
-    ln_beta(a, b) + beta_reg(b, a, 1.0 - p0).max(f64::MIN_POSITIVE).ln()
+    let tail = beta_reg(b, a, 1.0 - p0);
+    if tail > 1e-290 {
+        return ln_beta(a, b) + tail.ln();
+    }
+    // The tail underflows: the integrand falls from its edge at p0 like an exponential of this slope (Laplace).
+    let slope = (b - 1.0) / (1.0 - p0) - (a - 1.0) / p0;
+    (a - 1.0) * p0.ln() + (b - 1.0) * (-p0).ln_1p() - slope.max(1.0).ln()
 }
 
 #[cfg(test)]

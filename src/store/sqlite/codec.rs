@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::super::Error;
+use crate::store::Error;
 
 /// Below this many bytes, compressing costs more than it saves.
 const WORTH_COMPRESSING: usize = 256;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::Error;
+use crate::store::Error;
 
 /// Holds the database for this process until dropped.
 pub(super) struct Lock {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::Error;
+use crate::store::Error;
 
 /// One step per version: the step at index `n` takes a file from `user_version` n to n + 1.
 const MIGRATIONS: [&str; 1] = [include_str!("schema_v1.sql")];

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::Error;
+use crate::store::Error;
 use super::statements::Sql;
 
 /// Writes in one transaction at most.

@@ -46,11 +46,6 @@ async fn who_sleeps_for_an_hour_does_not_let_another_oversleep() {
     side_by_side().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_does_it_on_many_threads() {
-    side_by_side().await;
-}
-
 #[tokio::test]
 async fn a_sleep_that_is_given_up_holds_nobody_back() {
     let world = open(spec(1));
