@@ -1,1 +1,5 @@
 //! Wakes threads at least once, across restarts.
+
+mod local;
+
+pub use local::{Local, Rest};

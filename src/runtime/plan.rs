@@ -34,7 +34,8 @@ pub(super) fn open(draft: &mut Draft, program: &Program, mut planned: Vec<Planne
         draft.event(kind::LIMIT_REACHED, json!({ "limit": limit, "to": name }));
         draft.state.progress.limit_reached = Some((limit.clone(), draft.state.superstep));
         let Some(node) = to else {
-            enter(draft, program, &planned);
+            // Planned, so that a retry finds them, but not started.
+            set_tasks(draft, program, &planned);
             draft.fail(fatal(None, &Error::LimitReached { limit }));
             return;
         };
@@ -49,38 +50,34 @@ pub(super) fn fatal(node: Option<String>, error: &Error) -> RunError {
 }
 
 fn enter(draft: &mut Draft, program: &Program, planned: &[Planned]) {
-    let state = &mut draft.state;
-    state.superstep += 1;
-    state.status = Status::Running;
-    state.progress.supersteps += u64::from(planned.iter().any(|planned| planned.look_at.is_none()));
-    state.tasks.clear();
-    for planned in planned {
-        let name = &program.graph.nodes[planned.node].name;
-        let task_state = match planned.look_at {
-            Some(at) => TaskState::At(at),
-            None => {
-                count(&mut state.progress.visits, name);
-                TaskState::Ready
-            }
-        };
-        state.tasks.push(Task {
-            node: name.clone(),
-            state: task_state,
-            look: planned.look_at.is_some(),
-            asked: 0,
-        });
+    set_tasks(draft, program, planned);
+    let starts = planned.iter().filter(|planned| planned.look_at.is_none());
+    let progress = &mut draft.state.progress;
+    progress.supersteps += u64::from(starts.clone().next().is_some());
+    for start in starts {
+        count(&mut progress.visits, &program.graph.nodes[start.node].name);
     }
-    let (superstep, now) = (state.superstep, state.at);
-    state.status = state.status_of_tasks(now);
+    draft.state.status = draft.state.status_of_tasks(draft.state.at);
     for planned in planned {
         let mut data = Map::new();
         data.insert("node".to_owned(), program.graph.nodes[planned.node].name.clone().into());
-        data.insert("superstep".to_owned(), superstep.into());
+        data.insert("superstep".to_owned(), draft.state.superstep.into());
         if let Some(at) = planned.look_at {
             data.insert("at".to_owned(), at.0.into());
         }
         draft.event(kind::STEP_STARTED, Value::Object(data));
     }
+}
+
+fn set_tasks(draft: &mut Draft, program: &Program, planned: &[Planned]) {
+    draft.state.superstep += 1;
+    draft.state.tasks.clear();
+    draft.state.tasks.extend(planned.iter().map(|planned| Task {
+        node: program.graph.nodes[planned.node].name.clone(),
+        state: planned.look_at.map_or(TaskState::Ready, TaskState::At),
+        look: planned.look_at.is_some(),
+        asked: 0,
+    }));
 }
 
 fn count(visits: &mut std::collections::BTreeMap<String, u64>, node: &str) {

@@ -1,1 +1,4 @@
-//! Behaviour of `store` through its public door.
+//! Stores: one conformance suite for all of them, and what SQLite alone must do.
+
+mod conformance;
+mod sqlite;
