@@ -8,7 +8,7 @@
 mod world;
 
 use perf_agent::domain::{Arm, RequestRecord, RolloutState};
-use world::{Load, Run, Truth, plan, run};
+use world::{Drive, Load, Truth, plan, run};
 
 struct Line {
     name: &'static str,
@@ -33,6 +33,9 @@ fn lines() -> Vec<Line> {
     let slow = Load { sessions_per_s: 1.0, turns: 1.0, drift: 0.2 };
     let line = |name, load, truth, share| Line { name, load, truth, share };
     let failing = Truth { failures: 0.05, ..Truth::times(1.0) };
+    let ttft = |factor| Truth { ttft: factor, ..Truth::times(1.0) };
+    let alone = Truth { alone: 2.0, ..Truth::times(0.9) };
+    let flattered = Truth { flattery: 0.4, ..Truth::times(1.3) };
     let tpot_only = Truth { tpot: 1.3, ..Truth::times(0.8) };
     vec![
         line("same", single, Truth::times(1.0), 1),
@@ -42,6 +45,12 @@ fn lines() -> Vec<Line> {
         line("30 % slower", single, Truth::times(1.3), 2),
         line("30 % slower", talk, Truth::times(1.3), 2),
         line("30 % slower", slow, Truth::times(1.3), 4),
+        line("TTFT 30 % slower", single, ttft(1.3), 2),
+        line("TTFT 30 % slower", talk, ttft(1.3), 2),
+        line("TTFT 2× slower", single, ttft(2.0), 4),
+        line("TTFT 15 % slower", single, ttft(1.15), 4),
+        line("30 % slower, 40 % flattered by light load", single, flattered, 4),
+        line("2× slower only when alone", single, alone, 4),
         line("TTFT −20 %, TPOT +30 %", single, tpot_only, 4),
         line("2× slower", single, Truth::times(2.0), 4),
         line("2× slower", talk, Truth::times(2.0), 4),
@@ -64,11 +73,11 @@ fn report(line: &Line, rollouts: usize) {
             RolloutState::RolledBack { reason } => {
                 let test = reason.split(':').next().unwrap_or_default();
                 *reasons.entry(test.to_owned()).or_default() += 1;
-                alarms.push(run.decided_s);
+                alarms.push(run.decided_s());
                 let canary = run.world.history.iter().filter(|r| r.arm == Arm::Canary);
                 alarm_requests.push(canary.count() as f64);
             }
-            RolloutState::Done => dones.push(run.decided_s),
+            RolloutState::Done => dones.push(run.decided_s()),
             RolloutState::NeedsHuman { reason } => {
                 asked += 1;
                 *reasons.entry(reason.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
@@ -107,7 +116,7 @@ fn pair(values: &mut [f64]) -> String {
 /// When an analysis of fixed thresholds would have rolled the same rollout back: each 60 s it compares the p95 of
 /// TTFT of both arms over the last 60 s, and fails at the first canary that is more than 10 % worse (Argo Rollouts'
 /// default of no failure allowed).
-fn fixed_threshold_s(run: &Run) -> Option<f64> {
+fn fixed_threshold_s(run: &Drive) -> Option<f64> {
     let begin = run.record.steps.first()?.started;
     let full = run.record.steps.iter().find(|step| step.percent >= 100.0);
     let end = full.map_or(run.record.updated, |step| step.started);

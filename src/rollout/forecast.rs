@@ -6,8 +6,9 @@ use super::evidence::{ALPHA, LAMBDAS};
 use super::options::fair_probability;
 use crate::domain::{Guard, GuardRule, RolloutPlan};
 
-/// Span of the location score, ln.
-const SPAN_LN: f64 = 1.2;
+/// The location score saturates at 2.4 standard deviations, at most at a factor of 3.3.
+const SPAN_SD: f64 = 2.4;
+const SPAN_LN_MAX: f64 = 1.2;
 
 /// What a forecast is made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct Forecast {
 /// The expected times for `options`: ln(1/α) over the growth of ln E per session, at each share's rate.
 ///
 /// Growth of one bet λ is E\[ln(1 + λ s)\] ≈ λ μ − λ² v / 2 with μ and v the mean and variance of s; the best stake
-/// leads after ln 6 for the mixture and ln 2 for the tail bet.
+/// leads after ln 6 for the mixture, ln 2 for the tail bet and ln 2 for the first part of the capital.
 pub fn plan(options: &PlanOptions) -> Forecast {
     let plan = &options.plan;
     let (mut step_s, mut at_s, mut reaches) = (Vec::new(), 0.0, true);
@@ -87,7 +88,8 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(options: &'a PlanOptions, claim: Claim, parts: usize) -> Self {
-        let mixture = f64::ln((LAMBDAS.len() * 2 * parts.max(1)) as f64);
+        let first_part = if parts > 1 { 2.0 } else { 1.0 };
+        let mixture = f64::ln(2.0 * first_part * LAMBDAS.len() as f64);
         Self { options, claim, missing_ln: mixture - ALPHA.ln(), at_s: None }
     }
 
@@ -125,10 +127,12 @@ impl<'a> Progress<'a> {
             Claim::Harm => (1.0 + tolerance, 1.0),
             Claim::Promotion => (1.0 + margin, -1.0),
         };
-        let sd = self.options.latency_sd_ln / SPAN_LN;
-        let shift = sign * ((1.0 + self.options.change) / factor).ln() / SPAN_LN;
+        let span_ln = (SPAN_SD * self.options.latency_sd_ln).min(SPAN_LN_MAX);
+        let sd = self.options.latency_sd_ln / span_ln;
+        let shift = sign * ((1.0 + self.options.change) / factor).ln() / span_ln;
         let coin = share * (1.0 - share);
-        let (mean, square) = (coin * shift.clamp(-1.0, 1.0), coin * (sd * sd).min(1.0));
+        let shift = shift.clamp(-1.0, 1.0);
+        let (mean, square) = (coin * shift, coin * (sd * sd + shift * shift * (1.0 - share)).min(1.0));
         let best = LAMBDAS.iter().map(|stake| stake * mean - stake * stake * square / 2.0);
         Some(best.fold(0.0, f64::max))
     }

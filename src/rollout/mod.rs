@@ -24,7 +24,7 @@ pub use action::{Action, pending};
 pub use error::Error;
 pub use evidence::{
     ALPHA, Alarm, Comparison, Direction, Draw, Evidence, Exceedance, Frozen, LAMBDAS, Outcome,
-    Reading,
+    Reading, Ruler,
 };
 pub use forecast::{Forecast, PlanOptions, plan};
 pub use inputs::{Command, Health, Inputs, Lock, Order};

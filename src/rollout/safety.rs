@@ -38,19 +38,21 @@ impl Record {
 
     /// Whether an alarm was acted upon.
     fn judge_alarms(&mut self, inputs: &Inputs, now: Millis) -> bool {
-        let Some(evidence) = &self.evidence else { return false };
+        let Some(evidence) = &mut self.evidence else { return false };
         let alarms = evidence.alarms();
         let stable_fails = evidence.stable_fails();
         // Errors on both arms are not the canary's fault. A latency alarm compares the arms: it is.
-        let blamed = alarms.iter().find(|alarm| !(stable_fails && alarm.test.starts_with("errors")));
-        if let Some(alarm) = blamed {
-            let reason = alarm.reason.clone();
-            self.roll_back(reason, true, inputs, now);
+        let excused = |test: &str| stable_fails && test.starts_with("errors");
+        if let Some(alarm) = alarms.iter().find(|alarm| !excused(&alarm.test)) {
+            self.roll_back(alarm.reason.clone(), true, inputs, now);
             return true;
         }
-        if let Some(incident) = evidence.incidents().into_iter().next() {
-            let reason = format!("stable is in trouble too: {}", incident.reason);
-            self.hold(HoldKind::Incident, reason, now);
+        if !alarms.is_empty() {
+            evidence.forgive_errors();
+        }
+        let slow = evidence.incidents().into_iter().next().map(|incident| incident.reason);
+        if let Some(what) = slow.or(stable_fails.then(|| "its latest requests fail".to_owned())) {
+            self.hold(HoldKind::Incident, format!("stable is in trouble too: {what}"), now);
         }
         false
     }

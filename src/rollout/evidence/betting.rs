@@ -2,13 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::{Outcome, Ruler};
 
 /// Stakes of the bets; their wealths are averaged, so no stake has to be chosen.
 pub const LAMBDAS: [f64; 6] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8];
-
-/// Latencies beyond a factor e^1.2 = 3.3 from the centre count no more than that.
-const SPAN_LN: f64 = 1.2;
 
 /// Share of stable sessions beyond the frozen p95.
 const TAIL_SHARE: f64 = 0.05;
@@ -39,10 +36,10 @@ pub struct Draw {
 /// E = Π(1 + λ s) is a martingale **whatever the load did to both arms and however π was ramped**.
 /// The canary's latency is divided by `factor` first: that is the tolerance (harm) or the margin (promotion).
 ///
-/// Two scores, averaged as e-values: location g = clip((ln y − median of the past) / 1.2, −1, 1) and
-/// tail g = 1{y > T} − .05 with T the p95 of stable, frozen before the first session.
-/// The capital is spread over `parts` starts, one per compared share: what a lightly loaded canary earned at 5 %
-/// cannot be held against what it does to users at 50 %.
+/// Two scores, averaged as e-values: location g = clip((ln y − median of the past) / span, −1, 1), the span 2.4
+/// standard deviations of the past and at most 1.2; and tail g = 1{y > T} − .05 with T the p95 of stable, frozen before the first session.
+/// The capital is spread over `parts` starts, one per compared share, half of it on the first: what a lightly loaded
+/// canary earned at 5 % cannot be held against what it does to users at 50 %.
 ///
 /// Source: Shafer (2021), "Testing by betting"; Waudby-Smith & Ramdas (2024), "Estimating means of bounded
 /// random variables by betting".
@@ -85,8 +82,8 @@ impl Comparison {
         }
     }
 
-    /// Folds one session. `centre_ln` is the median of past ln latencies, `tail_ms` the frozen p95 of stable [ms].
-    pub fn observe(&mut self, draw: Draw, outcome: Outcome, centre_ln: f64, tail_ms: Option<f64>) {
+    /// Folds one session. `ruler` comes from the past alone, `tail_ms` is the frozen p95 of stable [ms].
+    pub fn observe(&mut self, draw: Draw, outcome: Outcome, ruler: Ruler, tail_ms: Option<f64>) {
         debug_assert!(draw.probability > 0.0 && draw.probability < 1.0);
         let ms = match outcome {
             Outcome::Measured(ms) if draw.on_canary => ms / self.factor,
@@ -98,7 +95,7 @@ impl Comparison {
             Direction::Promotion => -1.0,
         };
         let coin = sign * (f64::from(u8::from(draw.on_canary)) - draw.probability);
-        let location = coin * ((ms.ln() - centre_ln) / SPAN_LN).clamp(-1.0, 1.0);
+        let location = coin * ruler.score(ms);
         let tail = tail_ms.map(|limit| coin * (f64::from(u8::from(ms > limit)) - TAIL_SHARE));
         for pair in &mut self.started {
             pair.location.bet(location);
@@ -113,13 +110,29 @@ impl Comparison {
     /// ln of the e-value now.
     pub fn ln_e(&self) -> f64 {
         // Capital that is not yet at work is worth what it was: ln 1 = 0.
-        let idle = std::iter::repeat_n(0.0, self.parts - self.started.len());
-        ln_mean_exp(self.started.iter().map(Pair::ln_e).chain(idle))
+        ln_sum_exp((0..self.parts).map(|part| {
+            let worth = self.started.get(part).map_or(0.0, Pair::ln_e);
+            worth + self.weight(part).ln()
+        }))
+    }
+
+    /// Half of the capital for the first start, the rest evenly.
+    fn weight(&self, part: usize) -> f64 {
+        match (self.parts, part) {
+            (1, _) => 1.0,
+            (_, 0) => 0.5,
+            (parts, _) => 0.5 / (parts - 1) as f64,
+        }
     }
 
     /// Largest ln E so far.
     pub fn ln_peak(&self) -> f64 {
         self.ln_peak
+    }
+
+    /// What the canary's latencies are divided by.
+    pub fn factor(&self) -> f64 {
+        self.factor
     }
 
     /// Sessions of both arms seen.
@@ -148,19 +161,22 @@ impl Bets {
 }
 
 /// ln of the mean of exp(x), without overflow.
-fn ln_mean_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+fn ln_mean_exp(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let count = values.len() as f64;
+    ln_sum_exp(values) - count.ln()
+}
+
+/// ln of the sum of exp(x), without overflow.
+fn ln_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let top = values.clone().fold(f64::NEG_INFINITY, f64::max);
-    let (mut sum, mut count) = (0.0, 0.0);
-    for value in values {
-        sum += (value - top).exp();
-        count += 1.0;
-    }
-    top + f64::ln(sum / count)
+    top + values.map(|value| (value - top).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const RULER: Ruler = Ruler { centre_ln: 5.3, span_ln: 1.2 };
 
     fn test(direction: Direction) -> Comparison {
         let mut test = Comparison::new(direction, 1.1, 1);
@@ -177,7 +193,7 @@ mod tests {
                 let mut one = test(Direction::Harm);
                 let ms = if on_canary { 330.0 } else { 300.0 };
                 let draw = Draw { on_canary, probability };
-                one.observe(draw, Outcome::Measured(ms), f64::ln(200.0), Some(280.0));
+                one.observe(draw, Outcome::Measured(ms), RULER, Some(280.0));
                 mean += weight * one.ln_e().exp();
             }
             assert!((mean - 1.0).abs() < 1e-12);
@@ -195,8 +211,8 @@ mod tests {
         for (canary, stable, sessions) in [(fast, slow, 300), (slow, fast, 60)] {
             for i in 0..sessions {
                 let outcome = if i % 2 == 0 { canary } else { stable };
-                spread.observe(coin(i % 2 == 0), outcome, f64::ln(200.0), None);
-                whole.observe(coin(i % 2 == 0), outcome, f64::ln(200.0), None);
+                spread.observe(coin(i % 2 == 0), outcome, RULER, None);
+                whole.observe(coin(i % 2 == 0), outcome, RULER, None);
             }
             spread.begin_part();
         }
@@ -207,7 +223,7 @@ mod tests {
     fn a_session_without_an_answer_is_the_worst_there_is() {
         let mut promotion = test(Direction::Promotion);
         let draw = Draw { on_canary: true, probability: 0.5 };
-        promotion.observe(draw, Outcome::Worst, f64::ln(200.0), Some(300.0));
+        promotion.observe(draw, Outcome::Worst, RULER, Some(300.0));
         assert!(promotion.ln_e() < 0.0);
     }
 }

@@ -4,12 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use super::betting::{Comparison, Direction, Draw};
 use super::exceedance::Exceedance;
-use super::outcome::{Centre, Outcome};
+use super::outcome::{Outcome, Past, Ruler};
+use super::sketch::Sketch;
 use super::whole::Frozen;
 use crate::domain::{Arm, Guard, GuardRule, Metric, RequestRecord};
 
 /// Share of sessions beyond a p95.
 const BEYOND_P95: f64 = 0.05;
+/// Of the sessions served by a canary alone this share may be beyond stable's p95 plus the margin: twice as many, because
+/// nothing is left that shows whether the load or the canary did it.
+const FULL_MISS_RATIO_MAX: f64 = 0.1;
 /// Stable beyond this multiple of its own p95 is an incident, whatever the canary does.
 const INCIDENT_FACTOR: f64 = 2.0;
 
@@ -33,7 +37,9 @@ pub struct GuardTests {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compared {
-    centre: Centre,
+    past: Past,
+    /// Stable's sessions of this rollout.
+    stable: Sketch,
     /// p95 of stable, frozen [ms].
     tail_ms: Option<f64>,
     /// Smallest probability at which the canary carries as much load per backend as stable.
@@ -69,14 +75,15 @@ impl GuardTests {
             GuardRule::NotWorse { tolerance, margin } => Self {
                 metric: guard.metric,
                 compared: Some(Compared {
-                    centre: Centre::starting_at(reading.p50_ms),
+                    past: Past::starting_at(reading.p50_ms),
+                    stable: Sketch::default(),
                     tail_ms: reading.p95_ms,
                     fair_probability,
                     harm: Comparison::new(Direction::Harm, 1.0 + tolerance, parts),
                     promotion: Comparison::new(Direction::Promotion, 1.0 + margin, 1),
                 }),
                 within: None,
-                full: reading.p95_ms.map(|p95| Bound::new(p95 * (1.0 + margin), BEYOND_P95)),
+                full: reading.p95_ms.map(|p95| Bound::new(p95 * (1.0 + margin), FULL_MISS_RATIO_MAX)),
                 incident,
             },
             GuardRule::Within { limit_ms, miss_ratio_max } => Self {
@@ -97,13 +104,23 @@ impl GuardTests {
         }
     }
 
+    /// The last share begins. What stable did to sessions of this rollout counts where it is more than its baseline:
+    /// these are first turns, the baseline may hold later turns too.
+    pub fn begin_full(&mut self) {
+        if let (Some(compared), Some(full)) = (&self.compared, &mut self.full) {
+            let seen_ms = compared.stable.quantile(0.95).map(|p95| p95 * compared.promotion.factor());
+            full.limit_ms = seen_ms.map_or(full.limit_ms, |seen| full.limit_ms.max(seen));
+        }
+    }
+
     /// Folds the first request of a randomized session. `load_is_comparable`: absolute bounds apply.
     pub fn fold(&mut self, first: &RequestRecord, load_is_comparable: bool) {
-        let centre_ln = self.compared.as_ref().and_then(|compared| compared.centre.ln());
-        let Some(outcome) = Outcome::of(first, self.metric, centre_ln.map(f64::exp)) else { return };
+        let ruler = self.compared.as_ref().and_then(|compared| compared.past.ruler());
+        let centre_ms = ruler.map(|ruler| ruler.centre_ln.exp());
+        let Some(outcome) = Outcome::of(first, self.metric, centre_ms) else { return };
         let probability = first.canary_probability;
         if let Some(compared) = &mut self.compared {
-            compared.fold(first.arm == Arm::Canary, probability, outcome, centre_ln);
+            compared.fold(first.arm == Arm::Canary, probability, outcome, ruler);
         }
         let bound = match (first.arm, probability >= 1.0) {
             (Arm::Stable, _) => self.incident.as_mut(),
@@ -124,15 +141,21 @@ impl GuardTests {
 }
 
 impl Compared {
-    fn fold(&mut self, on_canary: bool, probability: f64, outcome: Outcome, centre: Option<f64>) {
+    fn fold(&mut self, on_canary: bool, probability: f64, outcome: Outcome, ruler: Option<Ruler>) {
         // A session that could not have gone to the other arm says nothing about the arms.
-        if let Some(centre_ln) = centre.filter(|_| probability > 0.0 && probability < 1.0) {
+        if let Some(ruler) = ruler.filter(|_| probability > 0.0 && probability < 1.0) {
             let draw = Draw { on_canary, probability };
-            self.harm.observe(draw, outcome, centre_ln, self.tail_ms);
+            self.harm.observe(draw, outcome, ruler, self.tail_ms);
             if probability >= self.fair_probability {
-                self.promotion.observe(draw, outcome, centre_ln, self.tail_ms);
+                self.promotion.observe(draw, outcome, ruler, self.tail_ms);
             }
         }
-        self.centre.note(outcome);
+        if let Outcome::Measured(ms) = outcome
+            && !on_canary
+            && probability < 1.0
+        {
+            self.stable.note(ms);
+        }
+        self.past.note(outcome);
     }
 }

@@ -15,23 +15,39 @@ const HEADROOM: f64 = 1.15;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// Requests per second when the thresholds were frozen; `None`: unknown.
+    /// Requests per second under which the thresholds were taken; `None`: unknown.
     baseline_rps: Option<f64>,
     /// Start times of the latest requests.
     arrivals: VecDeque<Millis>,
+    /// Start of the first request.
+    first: Option<Millis>,
+    /// All requests.
+    requests: u64,
 }
 
 impl Load {
     /// Compares with `baseline_rps` [requests/s].
     pub fn against(baseline_rps: Option<f64>) -> Self {
-        Self { baseline_rps, arrivals: VecDeque::new() }
+        Self { baseline_rps, ..Self::default() }
     }
 
     /// Takes in one request's start.
     pub fn note(&mut self, started: Millis) {
+        self.first.get_or_insert(started);
+        self.requests += 1;
         self.arrivals.push_back(started);
         if self.arrivals.len() > ARRIVALS {
             self.arrivals.pop_front();
+        }
+    }
+
+    /// The mean rate so far becomes the reference where it is more than the baseline's.
+    pub fn raise_reference(&mut self) {
+        let (Some(baseline_rps), Some(first)) = (self.baseline_rps, self.first) else { return };
+        let last = self.arrivals.iter().max().copied().unwrap_or(first);
+        let span_s = last.since(first) as f64 / 1000.0;
+        if span_s > 0.0 {
+            self.baseline_rps = Some(baseline_rps.max(self.requests as f64 / span_s));
         }
     }
 

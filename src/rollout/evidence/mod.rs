@@ -10,6 +10,6 @@ mod whole;
 
 pub use betting::{Comparison, Direction, Draw, LAMBDAS};
 pub use exceedance::Exceedance;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, Ruler};
 pub use sketch::Sketch;
 pub use whole::{ALPHA, Alarm, Evidence, Frozen, Reading};

@@ -54,34 +54,69 @@ impl Outcome {
 }
 
 /// Sessions the centre looks back on: enough to be steady, few enough to follow the day's load.
-const CENTRE_SESSIONS: usize = 101;
+const LOOK_BACK: usize = 101;
+/// Below this many sessions a spread is not believed.
+const SPREAD_SESSIONS_MIN: usize = 20;
+/// A score saturates at this many standard deviations from the centre.
+const SPAN_SD: f64 = 2.4;
+/// Largest span, ln: a factor of 3.3, and what is used before a spread is known.
+const SPAN_LN_MAX: f64 = 1.2;
+/// Smallest span, ln: a factor of 1.1.
+const SPAN_LN_MIN: f64 = 0.1;
+/// Standard deviations in one median absolute deviation of a normal distribution.
+const SD_PER_MAD: f64 = 1.4826;
 
-/// Median of the latest ln latencies of both arms. Known before the next session, so any bet may use it.
+/// The latest ln latencies of both arms, as a ruler for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Centre(VecDeque<f64>);
+pub struct Past(VecDeque<f64>);
 
-impl Centre {
+/// Where the latencies were and how far they spread. Known before the next session, so any bet may use it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ruler {
+    /// Median of ln latency \[ln ms\].
+    pub centre_ln: f64,
+    /// Distance from the centre at which a score saturates, ln.
+    pub span_ln: f64,
+}
+
+impl Ruler {
+    /// −1 far below the centre, 1 far above it.
+    pub fn score(&self, ms: f64) -> f64 {
+        ((ms.ln() - self.centre_ln) / self.span_ln).clamp(-1.0, 1.0)
+    }
+}
+
+impl Past {
     /// Begins with one value [ms], the baseline's median, where known.
     pub fn starting_at(ms: Option<f64>) -> Self {
         Self(ms.filter(|ms| *ms > 0.0).map(f64::ln).into_iter().collect())
     }
 
-    /// The median of ln latency; `None` before the first session.
-    pub fn ln(&self) -> Option<f64> {
+    /// The ruler for the next session; `None` before the first one.
+    pub fn ruler(&self) -> Option<Ruler> {
         let mut values: Vec<f64> = self.0.iter().copied().collect();
-        let middle = values.len() / 2;
-        (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
+        let centre_ln = median(&mut values)?;
+        values.iter_mut().for_each(|value| *value = (*value - centre_ln).abs());
+        let known = self.0.len() >= SPREAD_SESSIONS_MIN;
+        let spread = median(&mut values).filter(|_| known).map(|mad| SPAN_SD * SD_PER_MAD * mad);
+        let span_ln = spread.unwrap_or(SPAN_LN_MAX).clamp(SPAN_LN_MIN, SPAN_LN_MAX);
+        Some(Ruler { centre_ln, span_ln })
     }
 
-    /// Takes in one measured latency [ms].
+    /// Takes in one outcome.
     pub fn note(&mut self, outcome: Outcome) {
         let Outcome::Measured(ms) = outcome else { return };
         if ms > 0.0 {
             self.0.push_back(ms.ln());
         }
-        if self.0.len() > CENTRE_SESSIONS {
+        if self.0.len() > LOOK_BACK {
             self.0.pop_front();
         }
     }
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| *values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }

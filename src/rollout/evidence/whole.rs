@@ -1,5 +1,7 @@
 //! All tests of a rollout together, and what they say.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::exceedance::Exceedance;
@@ -17,6 +19,9 @@ pub const ALPHA: f64 = 0.005;
 const FAILURES_P0: f64 = 0.001;
 /// Where stable is proven to fail more often than that, the canary may fail this multiple of stable's share.
 const FAILURES_FACTOR: f64 = 1.5;
+
+/// Requests of stable that are its present.
+const LATEST: usize = 60;
 
 /// What was frozen before the first user was exposed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -103,6 +108,8 @@ pub struct Evidence {
     errors: Exceedance,
     errors_full: Exceedance,
     stable_errors: Exceedance,
+    /// Whether each of stable's latest requests failed: who is to blame is decided by now, not by this morning.
+    stable_latest: VecDeque<bool>,
     guards: Vec<GuardTests>,
     load: Load,
     /// When the last share came into force: stable serves nobody since.
@@ -118,6 +125,7 @@ impl Evidence {
             errors: Exceedance::failures(frozen.failures_p0),
             errors_full: Exceedance::failures(frozen.failures_p0),
             stable_errors: Exceedance::failures(frozen.failures_p0),
+            stable_latest: VecDeque::new(),
             guards: plan.guards.iter().map(tests).collect(),
             load: Load::against(frozen.rate_rps),
             full_since: None,
@@ -126,9 +134,11 @@ impl Evidence {
 
     /// A share came into force; `full` when it is the last one.
     pub fn begin_step(&mut self, full: bool, now: Millis) {
-        if full {
-            self.full_since.get_or_insert(now);
-        } else {
+        if full && self.full_since.is_none() {
+            self.full_since = Some(now);
+            self.load.raise_reference();
+            self.guards.iter_mut().for_each(GuardTests::begin_full);
+        } else if !full {
             self.guards.iter_mut().for_each(GuardTests::begin_step);
         }
     }
@@ -142,7 +152,7 @@ impl Evidence {
         if let Some(failed) = failed(request) {
             let full = self.full_since.is_some_and(|since| request.started >= since);
             match (request.arm, full) {
-                (Arm::Stable, _) => self.stable_errors.observe(failed),
+                (Arm::Stable, _) => self.fold_stable_error(failed),
                 (Arm::Canary, false) => self.errors.observe(failed),
                 (Arm::Canary, true) => self.errors_full.observe(failed),
             }
@@ -168,14 +178,31 @@ impl Evidence {
         guards.chain([errors]).filter(Test::has_spoken).map(|test| test.alarm()).collect()
     }
 
-    /// Whether stable fails too often, proven.
+    /// Whether stable fails too often, by its whole history or by its latest requests.
     pub fn stable_fails(&self) -> bool {
-        self.stable_errors.ln_peak() >= ln_threshold(ALPHA)
+        let mut latest = Exceedance::failures(self.stable_errors.p0());
+        self.stable_latest.iter().for_each(|failed| latest.observe(*failed));
+        self.stable_errors.ln_peak().max(latest.ln_peak()) >= ln_threshold(ALPHA)
+    }
+
+    /// Begins the canary's error tests anew: what failed on both arms says nothing about it.
+    pub fn forgive_errors(&mut self) {
+        self.errors = Exceedance::failures(self.errors.p0());
+        self.errors_full = Exceedance::failures(self.errors_full.p0());
+    }
+
+    fn fold_stable_error(&mut self, failed: bool) {
+        self.stable_errors.observe(failed);
+        self.stable_latest.push_back(failed);
+        if self.stable_latest.len() > LATEST {
+            self.stable_latest.pop_front();
+        }
     }
 
     /// Begins the tests of stable anew: a person looked at the incident.
     pub fn clear_incidents(&mut self) {
         self.stable_errors = Exceedance::failures(self.stable_errors.p0());
+        self.stable_latest.clear();
         self.guards.iter_mut().for_each(GuardTests::clear_incident);
     }
 
@@ -279,15 +306,20 @@ impl Test {
     }
 
     fn alarm(self) -> Alarm {
-        let (e, needed) = (self.ln_peak.exp(), self.ln_threshold.exp());
+        let (e, needed) = (e_text(self.ln_peak), e_text(self.ln_threshold));
         let seen = match self.missed {
             Some(Missed { bad, units, p0 }) => {
                 format!("{bad} of {units} bad, {:.1} % allowed", 100.0 * p0)
             }
             None => format!("{} sessions", self.units),
         };
-        Alarm { reason: format!("{}: {seen}, e-value {e:.0} ≥ {needed:.0}", self.name), test: self.name }
+        Alarm { reason: format!("{}: {seen}, e-value {e} ≥ {needed}", self.name), test: self.name }
     }
+}
+
+/// An e-value for people: more than a million is said, not spelt out.
+fn e_text(ln_e: f64) -> String {
+    if ln_e > f64::ln(1e6) { "above a million".to_owned() } else { format!("{:.0}", ln_e.exp()) }
 }
 
 /// Whether the server failed the request; `None` when its client left.

@@ -1,3 +1,9 @@
 //! Behaviour of `rollout` through its public door.
 
+mod commands;
+mod faults;
+mod laws;
+mod planning;
+mod statistics;
+mod walk;
 mod world;

@@ -1,18 +1,18 @@
 //! A seeded town of users in front of two arms: sticky sessions, several turns, a ramp, and a load that drifts.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use perf_agent::base::{EffectKey, Millis, RolloutId, Rng, SeededRng};
 use perf_agent::domain::{
     Arm, ArmWeight, Backend, Finish, Guard, GuardRule, Metric, Proposal, Provenance, RequestRecord,
-    RequestStats, RolloutPlan, ServingConfig, TrafficTable,
+    RequestStats, RolloutPlan, RolloutState, ServingConfig, TrafficTable,
 };
 use perf_agent::rollout::{Action, Health, Inputs, Lock, Record, Start, default_plan, pending, step};
 use rand_distr::{Distribution, Normal};
 
 /// Moment at which a rollout is planned; the baseline is measured before it.
-pub const START: Millis = Millis(600_000);
+pub const START: Millis = Millis(300_000);
 /// The agent looks this often [ms].
 pub const TICK_MS: u64 = 1000;
 
@@ -36,12 +36,22 @@ pub struct Truth {
     pub tpot: f64,
     /// Share of failed requests.
     pub failures: f64,
+    /// Both latencies again times this once it serves everyone: a seat too few shows only then.
+    pub alone: f64,
+    /// How much its light load flatters it at the smallest shares, 0–1; nothing from 50 % on.
+    pub flattery: f64,
 }
 
 impl Truth {
     /// Both latencies times `factor`, no failures.
     pub fn times(factor: f64) -> Self {
-        Self { ttft: factor, tpot: factor, failures: 0.0 }
+        Self { ttft: factor, tpot: factor, failures: 0.0, alone: 1.0, flattery: 0.0 }
+    }
+
+    /// The factor on both latencies that comes from its share `weight` of the load.
+    fn under_load(&self, weight: f64) -> f64 {
+        let light = self.flattery * (1.0 - 2.0 * weight).max(0.0);
+        (1.0 - light) * if weight >= 1.0 { self.alone } else { 1.0 }
     }
 }
 
@@ -65,6 +75,8 @@ pub struct World {
     rng: SeededRng,
     load: Load,
     pub truth: Truth,
+    /// Share of requests that stable fails.
+    pub stable_failures: f64,
     /// Table in force.
     pub table: TrafficTable,
     now_us: u64,
@@ -78,7 +90,10 @@ pub struct World {
     /// Every table that was put in force.
     pub applied: Vec<TrafficTable>,
     /// Backends that were ended.
-    pub stopped: Vec<String>,
+    pub stopped: BTreeSet<String>,
+    /// Whether launches fail.
+    pub launch_fails: bool,
+    deaf_until_us: u64,
     /// Results for the next look.
     pub next: Inputs,
     /// Every request that ended while users were exposed.
@@ -86,7 +101,7 @@ pub struct World {
 }
 
 impl World {
-    /// Users who have been coming for ten minutes.
+    /// Users who begin to come at time 0.
     pub fn new(seed: u64, load: Load, truth: Truth) -> Self {
         let mut rng = SeededRng::stream(seed, "town");
         let stable = ArmWeight { arm: Arm::Stable, backends: vec![backend("stable")] };
@@ -103,6 +118,7 @@ impl World {
             rng,
             load,
             truth,
+            stable_failures: 0.0,
             table,
             now_us: 0,
             turns: BinaryHeap::new(),
@@ -112,7 +128,9 @@ impl World {
             phase,
             launches: Vec::new(),
             applied: Vec::new(),
-            stopped: Vec::new(),
+            stopped: BTreeSet::new(),
+            launch_fails: false,
+            deaf_until_us: 0,
             next: Inputs::default(),
             history: Vec::new(),
         }
@@ -155,7 +173,6 @@ impl World {
     }
 
     fn arrive(&mut self, at_us: u64) {
-        let place = self.rng.unit();
         let slowness_ln = self.normal(0.3);
         let more = 1.0 - 1.0 / self.load.turns;
         let mut left = 0;
@@ -164,7 +181,7 @@ impl World {
         }
         let session = self.next_session;
         self.next_session += 1;
-        let state = Session { place, slowness_ln, dealt: None, last_arm: None };
+        let state = Session { place: 0.0, slowness_ln, dealt: None, last_arm: None };
         self.sessions.insert(session, state);
         self.turns.push(Reverse(Turn { at_us, session, left }));
     }
@@ -178,19 +195,21 @@ impl World {
         let first_turn = session.dealt.as_ref().is_none_or(|(salt, _)| *salt != self.table.salt);
         if first_turn {
             // A new salt deals every session anew.
-            let word = perf_agent::base::stable_hash(&[&self.table.salt, &session.place.to_string()]);
-            let word = u32::from_str_radix(&word[..8], 16).unwrap_or(0);
-            session.place = f64::from(word) / f64::from(u32::MAX);
+            session.place = deal(&self.table.salt, turn.session);
             session.dealt = Some((self.table.salt.clone(), weight));
         }
         let arm = if session.place < weight { Arm::Canary } else { Arm::Stable };
         let cached = session.last_arm == Some(arm);
         session.last_arm = Some(arm);
         let probability = session.dealt.as_ref().map_or(weight, |(_, weight)| *weight);
-        let truth = if arm == Arm::Canary { self.truth } else { Truth::times(1.0) };
-        let ttft_ms = 200.0 * truth.ttft * load * f64::exp(session.slowness_ln + noise)
+        let truth = match arm {
+            Arm::Canary => self.truth,
+            Arm::Stable => Truth { failures: self.stable_failures, ..Truth::times(1.0) },
+        };
+        let shared = truth.under_load(if arm == Arm::Canary { weight } else { 0.5 });
+        let ttft_ms = 200.0 * truth.ttft * shared * load * f64::exp(session.slowness_ln + noise)
             * if cached { 0.5 } else { 1.0 };
-        let tpot_ms = 30.0 * truth.tpot * load.sqrt() * f64::exp(session.slowness_ln / 3.0 + tpot_noise);
+        let tpot_ms = 30.0 * truth.tpot * shared * load.sqrt() * f64::exp(session.slowness_ln / 3.0 + tpot_noise);
         let failed = coin < truth.failures;
         let e2e_ms = if failed { 5.0 } else { ttft_ms + 99.0 * tpot_ms };
         let started = Millis(turn.at_us / 1000);
@@ -235,7 +254,8 @@ impl World {
             }
         }
         inputs.records = records;
-        inputs.observed = Some(self.table.clone());
+        let deaf = self.now_us < self.deaf_until_us;
+        inputs.observed = (!deaf).then(|| self.table.clone());
         inputs.stable_health = Some(Health::Healthy);
         inputs.metrics_fresh_at = Some(now);
         for id in ["stable", "canary"] {
@@ -245,26 +265,76 @@ impl World {
         inputs
     }
 
-    /// Carries out one action, idempotently; its result is seen at the next look.
-    pub fn perform(&mut self, action: &Action) {
+    /// Carries out one action, idempotently; its result is seen at the next look. Whether it succeeded.
+    pub fn perform(&mut self, action: &Action) -> bool {
         match action {
             Action::Lock { .. } => self.next.lock = Some(Lock::Granted),
             Action::Launch { key, .. } => {
                 self.launches.push(key.clone());
-                self.next.provisioned = Some(Ok(backend("canary")));
+                self.next.provisioned = Some(match self.launch_fails {
+                    true => Err("CUDA out of memory".to_owned()),
+                    false => Ok(backend("canary")),
+                });
             }
             Action::Warm { .. } => self.next.warmed = Some(Ok(())),
-            Action::Apply { table } if table.generation > self.table.generation => {
+            Action::Apply { table } => {
+                let stale = table.generation <= self.table.generation && *table != self.table;
+                if stale || self.now_us < self.deaf_until_us {
+                    return false;
+                }
+                if *table != self.table {
+                    self.applied.push(table.clone());
+                }
                 self.table = table.clone();
-                self.applied.push(table.clone());
             }
-            Action::Stop { backend } => self.stopped.push(backend.clone()),
+            Action::Stop { backend } => {
+                let canary = self.table.canary.iter().filter(|_| self.table.canary_percent > 0.0);
+                let mut serving = canary.chain([&self.table.stable]).flat_map(|arm| &arm.backends);
+                let alone = self.table.canary_percent >= 100.0 && backend == "stable";
+                assert!(alone || serving.all(|server| server.id != *backend), "users cut off");
+                self.stopped.insert(backend.clone());
+            }
             _ => {}
         }
         if !self.next.performed.contains(action) {
             self.next.performed.push(action.clone());
         }
+        true
     }
+
+    /// Carries out actions in order, up to the first that fails.
+    pub fn perform_all(&mut self, actions: &[Action]) {
+        for action in actions {
+            if !self.perform(action) {
+                break;
+            }
+        }
+    }
+
+    /// The data plane answers nothing for `ms` from now.
+    pub fn deafen(&mut self, ms: u64) {
+        self.deaf_until_us = self.now_us + ms * 1000;
+    }
+
+    /// What the data plane does when nobody renews the lease.
+    pub fn expire_lease(&mut self) {
+        if self.table.lease_ms.take().is_some() {
+            self.table.generation += 1;
+            self.table.canary_percent = 0.0;
+        }
+    }
+}
+
+/// A place in 0–1 from a salt and a session (FNV-1a, then the finalizer of MurmurHash3).
+fn deal(salt: &str, session: u64) -> f64 {
+    let bytes = salt.bytes().chain(session.to_le_bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    for factor in [0xff51_afd7_ed55_8ccd_u64, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// A backend named `id`.
@@ -306,42 +376,93 @@ pub fn plan() -> RolloutPlan {
     default_plan(guards())
 }
 
-/// How a simulated rollout went.
-pub struct Run {
+/// A rollout in a world, driven look by look.
+pub struct Drive {
     pub record: Record,
     pub world: World,
-    /// First exposure → decided [s].
-    pub decided_s: f64,
+    pub now: Millis,
+    baseline: RequestStats,
 }
 
-/// Runs a rollout to its end, or until a person is asked, at most three hours.
-pub fn run(seed: u64, load: Load, truth: Truth, plan: RolloutPlan) -> Run {
-    let mut world = World::new(seed, load, truth);
-    let warm_up = world.advance(Millis(START.0 / 2));
-    drop(warm_up);
-    let before = world.advance(START);
-    let baseline = baseline(&before, START.0 as f64 / 2000.0);
-    let mut start = start(plan);
-    start.salt = format!("salt-{seed}");
-    let mut record = Record::planned(start, START).unwrap();
-    let mut now = START;
-    while !record.is_finished() && now.since(START) < 3 * 3_600_000 {
-        now = now.plus(TICK_MS);
-        let ended = world.advance(now);
-        let mut inputs = world.look(ended, now);
-        inputs.baseline = Some(baseline.clone());
-        let (next, actions) = step(&record, &inputs, now);
-        record = next;
-        debug_assert_eq!(actions, pending(&record));
-        actions.iter().for_each(|action| world.perform(action));
-        if matches!(record.state, perf_agent::domain::RolloutState::NeedsHuman { .. }) {
-            break;
+impl Drive {
+    /// A rollout just planned, over users who have been there for five minutes.
+    pub fn new(seed: u64, load: Load, truth: Truth, plan: RolloutPlan) -> Self {
+        let mut world = World::new(seed, load, truth);
+        world.advance(Millis(START.0 / 2));
+        let before = world.advance(START);
+        let baseline = baseline(&before, START.0 as f64 / 2000.0);
+        let mut start = start(plan);
+        start.salt = format!("salt-{seed}");
+        Self { record: Record::planned(start, START).unwrap(), world, now: START, baseline }
+    }
+
+    /// One look; `change` may falsify what is seen.
+    pub fn tick_with(&mut self, change: impl FnOnce(&mut Inputs)) -> Vec<Action> {
+        self.tick_dying(None, change)
+    }
+
+    /// One look. With `Some(count)` the agent dies after so many of its actions, reads its record again and
+    /// does what is pending.
+    pub fn tick_dying(&mut self, dies: Option<usize>, change: impl FnOnce(&mut Inputs)) -> Vec<Action> {
+        self.now = self.now.plus(TICK_MS);
+        let ended = self.world.advance(self.now);
+        let mut inputs = self.world.look(ended, self.now);
+        inputs.baseline = Some(self.baseline.clone());
+        change(&mut inputs);
+        let (next, actions) = step(&self.record, &inputs, self.now);
+        assert_eq!(actions, pending(&next));
+        self.record = next;
+        if let Some(performed) = dies {
+            self.world.perform_all(&actions[..performed.min(actions.len())]);
+            let text = serde_json::to_string(&self.record).unwrap();
+            self.record = serde_json::from_str(&text).unwrap();
+        }
+        self.world.perform_all(&pending(&self.record));
+        actions
+    }
+
+    /// One look at the world as it is.
+    pub fn tick(&mut self) -> Vec<Action> {
+        self.tick_with(|_| {})
+    }
+
+    /// Looks until `there`, at most three hours.
+    pub fn until(&mut self, there: impl Fn(&Record) -> bool) {
+        let end = self.now.plus(3 * 3_600_000);
+        while !there(&self.record) {
+            assert!(self.now < end, "never got there; now {:?} {:?}", self.record.state, self.record.hold);
+            self.tick();
         }
     }
-    let exposed = record.steps.first().map_or(now, |step| step.started);
-    let decided = |name: &str| record.transitions.iter().find(|t| t.to == name && t.from != name);
-    let decided = decided("rolling_back").or(decided("done")).map_or(now, |transition| transition.at);
-    Run { decided_s: decided.since(exposed) as f64 / 1000.0, record, world }
+
+    /// Looks until the canary has `percent` and it is being judged.
+    pub fn until_observing(&mut self, percent: f64) {
+        self.until(|record| {
+            matches!(record.state, RolloutState::Observing { .. }) && record.percent == percent
+        });
+    }
+
+    /// Looks until it is over, or a person is asked.
+    pub fn to_end(&mut self) {
+        self.until(|record| {
+            record.is_finished() || matches!(record.state, RolloutState::NeedsHuman { .. })
+        });
+    }
+
+    /// First exposure → promoted or rolled back [s].
+    pub fn decided_s(&self) -> f64 {
+        let exposed = self.record.steps.first().map_or(self.now, |step| step.started);
+        let mut ends = self.record.transitions.iter().filter(|t| t.to == "rolling_back" || t.to == "done");
+        let decided = ends.next().map_or(self.now, |transition| transition.at);
+        decided.since(exposed) as f64 / 1000.0
+    }
+}
+
+/// Runs a rollout to its end.
+pub fn run(seed: u64, load: Load, truth: Truth, plan: RolloutPlan) -> Drive {
+    let mut drive = Drive::new(seed, load, truth, plan);
+    drive.to_end();
+    drive
 }
 
 /// What `records` add up to.
