@@ -4,7 +4,7 @@
 
 // The machine: any state graph.
 pub mod base;
-// Being written, not joined yet: pub mod engine;
+pub mod engine;
 pub mod graph;
 pub mod runtime;
 pub mod store;
