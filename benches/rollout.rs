@@ -2,7 +2,11 @@
 //!
 //! `cargo bench --bench rollout -- 400` for 400 rollouts a line; the first argument that is a number counts.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should stop where it is")]
-#![allow(missing_docs, dead_code, reason = "the world is shared with the tests, which use all of it")]
+#![allow(
+    missing_docs,
+    dead_code,
+    reason = "the world is shared with the tests, which use all of it"
+)]
 
 #[path = "../tests/it/rollout/world.rs"]
 mod world;
@@ -19,7 +23,9 @@ struct Line {
 
 fn main() {
     let rollouts = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(400);
-    println!("| scenario | sessions/s × turns | rollouts | rolled back | done | asked | alarm s p50 / p90 | canary requests at alarm p50 | done s p50 / p90 | fixed threshold: rolled back, s p50 |");
+    println!(
+        "| scenario | sessions/s × turns | rollouts | rolled back | done | asked | alarm s p50 / p90 | canary requests at alarm p50 | done s p50 / p90 | fixed threshold: rolled back, s p50 |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for line in lines() {
         report(&line, (rollouts / line.share).max(1));
@@ -80,7 +86,9 @@ fn report(line: &Line, rollouts: usize) {
             RolloutState::Done => dones.push(run.decided_s()),
             RolloutState::NeedsHuman { reason } => {
                 asked += 1;
-                *reasons.entry(reason.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+                *reasons
+                    .entry(reason.split(':').next().unwrap_or_default().to_owned())
+                    .or_default() += 1;
             }
             other => *reasons.entry(format!("{other:?}")).or_default() += 1,
         }

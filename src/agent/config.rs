@@ -150,10 +150,15 @@ impl ConfigFile {
     }
 
     fn check(&self) -> Result<(), String> {
-        let simulated =
-            self.deployments.iter().filter(|d| matches!(d, DeploymentConfig::Simulated { .. })).count();
+        let simulated = self
+            .deployments
+            .iter()
+            .filter(|d| matches!(d, DeploymentConfig::Simulated { .. }))
+            .count();
         if simulated > 1 || (simulated == 1 && self.deployments.len() > 1) {
-            return Err("a simulated fleet owns the clock: it must be the only deployment".to_owned());
+            return Err(
+                "a simulated fleet owns the clock: it must be the only deployment".to_owned()
+            );
         }
         let steps = &self.rollout.steps_percent;
         let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
@@ -163,7 +168,8 @@ impl ConfigFile {
         if !(self.trial.load_ratio > 0.0 && self.trial.load_ratio <= 1.0) {
             return Err("trial.load_ratio must lie in (0, 1]".to_owned());
         }
-        let mut names: Vec<&str> = self.deployments.iter().filter_map(DeploymentConfig::name).collect();
+        let mut names: Vec<&str> =
+            self.deployments.iter().filter_map(DeploymentConfig::name).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("two deployments are called `{}`", pair[0])),

@@ -29,7 +29,11 @@ pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Che
         Check::new("decides", Some(true), parts.model_line.clone()),
         provider(model).await,
         gpus(),
-        Check::new("graphs", Some(true), parts.graphs.keys().cloned().collect::<Vec<_>>().join(", ")),
+        Check::new(
+            "graphs",
+            Some(true),
+            parts.graphs.keys().cloned().collect::<Vec<_>>().join(", "),
+        ),
     ];
     checks.push(match parts.runtime.threads(1).await {
         Ok(_) => Check::new("store", Some(true), "answers"),
@@ -56,7 +60,8 @@ async fn provider(settings: &ModelSettings) -> Check {
         return Check::new("model provider", None, detail);
     };
     let probe = models::real(settings, key, 0).probe().await;
-    let ok = probe.reachable && probe.key_accepted == Some(true) && probe.model_listed == Some(true);
+    let ok =
+        probe.reachable && probe.key_accepted == Some(true) && probe.model_listed == Some(true);
     let latency = probe.latency_ms.map_or("unknown".to_owned(), |ms| format!("{ms} ms"));
     let detail = match &probe.error {
         Some(error) => error.problem().to_string(),

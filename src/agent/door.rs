@@ -237,8 +237,10 @@ impl Agent {
 async fn started(store: &store::Store, thread: &ThreadId) -> Result<Started, Error> {
     let document = store.documents.get(STARTED, thread.as_str()).await.map_err(Error::Run)?;
     let document = document.ok_or_else(|| Error::UnknownThread(thread.to_string()))?;
-    serde_json::from_value(document.value)
-        .map_err(|error| Error::Config { file: format!("thread {thread}"), detail: error.to_string() })
+    serde_json::from_value(document.value).map_err(|error| Error::Config {
+        file: format!("thread {thread}"),
+        detail: error.to_string(),
+    })
 }
 
 /// A call by hand belongs to no run: nothing is remembered of it.

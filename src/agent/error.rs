@@ -102,7 +102,9 @@ impl Coded for Error {
     fn hint(&self) -> String {
         match self {
             Self::Config { .. } => "see docs/config.md for every key".to_owned(),
-            Self::Graph { .. } => "correct the file; `perf-agent graph check` shows this again".to_owned(),
+            Self::Graph { .. } => {
+                "correct the file; `perf-agent graph check` shows this again".to_owned()
+            }
             Self::UnknownThread(_) => {
                 "`perf-agent threads list` shows them; --store names another store".to_owned()
             }
@@ -124,7 +126,11 @@ impl Coded for Error {
     fn problem(&self) -> Problem {
         match self {
             Self::Run(problem) => problem.clone(),
-            _ => Problem { code: self.code().to_owned(), message: self.to_string(), hint: self.hint() },
+            _ => Problem {
+                code: self.code().to_owned(),
+                message: self.to_string(),
+                hint: self.hint(),
+            },
         }
     }
 }

@@ -33,10 +33,7 @@ impl LoadDriver for Driver {
             ..LoadOptions::new(&backend.url, &self.served_model, profile, load.seed)
         };
         let report = loadgen::run(&options, self.clock.clone()).await.map_err(|error| {
-            serving::Error::Unreachable {
-                endpoint: backend.url.clone(),
-                detail: error.to_string(),
-            }
+            serving::Error::Unreachable { endpoint: backend.url.clone(), detail: error.to_string() }
         })?;
         Ok(report.records)
     }

@@ -153,6 +153,9 @@ impl RolloutResult {
     }
 }
 
-fn typed<T: serde::de::DeserializeOwned>(values: &BTreeMap<String, Value>, name: &str) -> Option<T> {
+fn typed<T: serde::de::DeserializeOwned>(
+    values: &BTreeMap<String, Value>,
+    name: &str,
+) -> Option<T> {
     serde_json::from_value(values.get(name)?.clone()).ok()
 }

@@ -43,7 +43,8 @@ pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Err
 
 fn simulated(settings: &Settings, mut spec: WorldSpec, scope: &str) -> Result<Fleet, Error> {
     spec.seed.get_or_insert(settings.seed);
-    let journal = settings.store_path().map(|path| worlds_folder(&path).join(format!("{scope}.jsonl")));
+    let journal =
+        settings.store_path().map(|path| worlds_folder(&path).join(format!("{scope}.jsonl")));
     let world = World::open(spec, journal)?;
     let target = world.target();
     let targets = BTreeMap::from([(target.deployment.name.clone(), target)]);
@@ -82,7 +83,8 @@ async fn started(config: &ProcessDeployment, clock: &Arc<dyn Clock>) -> Result<T
         Some(traffic.clone()),
         None,
     )?;
-    let load = super::load::Driver { served_model: config.served_model.clone(), clock: clock.clone() };
+    let load =
+        super::load::Driver { served_model: config.served_model.clone(), clock: clock.clone() };
     Ok(Target {
         deployment,
         observe,

@@ -89,7 +89,8 @@ async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {
         args::Tools::Schema { tool } => {
             let wanted = agent.tools().into_iter().find(|known| known.name == *tool);
             let Some(known) = wanted else {
-                let detail = format!("there is no tool `{tool}`; `perf-agent tools list` shows them");
+                let detail =
+                    format!("there is no tool `{tool}`; `perf-agent tools list` shows them");
                 return Err(Error::Config { file: "tools schema".to_owned(), detail });
             };
             println!("{:#}", json!({"arguments": known.arguments, "output": known.output}));
@@ -103,8 +104,7 @@ async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {
 }
 
 async fn proxy(args: args::Proxy) -> Result<Exit, Error> {
-    let settings =
-        ProxySettings { listen: args.listen, control: args.control, state: args.state };
+    let settings = ProxySettings { listen: args.listen, control: args.control, state: args.state };
     run_proxy(settings, stopped()).await?;
     Ok(Exit::Done)
 }

@@ -113,5 +113,9 @@ fn custom(data: &Value) -> Option<String> {
     let filled = (percent / 5.0) as usize;
     let state = rollout["state"]["name"].as_str()?;
     let why = rollout["state"]["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-    Some(format!("    [{}{}] {percent:>3.0} % {state}{why}", "█".repeat(filled), "·".repeat(20 - filled.min(20))))
+    Some(format!(
+        "    [{}{}] {percent:>3.0} % {state}{why}",
+        "█".repeat(filled),
+        "·".repeat(20 - filled.min(20))
+    ))
 }

@@ -47,14 +47,18 @@ pub(super) fn text(result: &OptimizeResult) -> String {
 
 fn diagnosis(result: &OptimizeResult) -> Option<String> {
     let diagnosis = result.diagnosis.as_ref()?;
-    let mut lines = vec![format!("Diagnosis: {} (score {:.2})", diagnosis.bottleneck, diagnosis.score)];
+    let mut lines =
+        vec![format!("Diagnosis: {} (score {:.2})", diagnosis.bottleneck, diagnosis.score)];
     for fact in &diagnosis.evidence {
         let mark = if fact.holds { "✓" } else { "–" };
         let value = fact.value.map_or("unknown".to_owned(), |value| format!("{value:.2}"));
         lines.push(format!("  {mark} {} = {value}  ({})", fact.metric, fact.expected));
     }
     if let Some(second) = &diagnosis.runner_up {
-        lines.push(format!("  next likely: {} ({:.2}), told apart by {}", second.cause, second.score, second.separated_by));
+        lines.push(format!(
+            "  next likely: {} ({:.2}), told apart by {}",
+            second.cause, second.score, second.separated_by
+        ));
     }
     Some(lines.join("\n"))
 }
@@ -105,7 +109,8 @@ fn rollout(result: &OptimizeResult) -> Option<String> {
     let rollout = result.rollout.as_ref()?;
     let why = rollout.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let mut lines = vec![format!("Rollout {}{why}", rollout.status)];
-    let highest = rollout.steps.iter().flat_map(|s| s.ttft_p95_ms.values()).copied().fold(1.0, f64::max);
+    let highest =
+        rollout.steps.iter().flat_map(|s| s.ttft_p95_ms.values()).copied().fold(1.0, f64::max);
     for step in &rollout.steps {
         let minutes = step.ended.map(|ended| ended.since(step.started) as f64 / 60_000.0);
         let took = minutes.map_or("running".to_owned(), |m| format!("{m:.1} min"));
@@ -114,16 +119,23 @@ fn rollout(result: &OptimizeResult) -> Option<String> {
             let bar = "▇".repeat(((ms / highest) * 30.0).ceil() as usize);
             let sessions = step.sessions.get(arm).copied().unwrap_or(0);
             let arm = json!(arm).as_str().unwrap_or_default().to_owned();
-            lines.push(format!("         {arm:<7} TTFT p95 {ms:>7.0} ms {bar} ({sessions} sessions)"));
+            lines.push(format!(
+                "         {arm:<7} TTFT p95 {ms:>7.0} ms {bar} ({sessions} sessions)"
+            ));
         }
     }
-    lines.push(format!("  {} requests failed, {} streams cut", rollout.requests_failed, rollout.streams_cut));
+    lines.push(format!(
+        "  {} requests failed, {} streams cut",
+        rollout.requests_failed, rollout.streams_cut
+    ));
     Some(lines.join("\n"))
 }
 
 fn closing(result: &OptimizeResult) -> String {
     let again = match status(result).as_str() {
-        "interrupted" => format!("answer with: perf-agent resume {} --answer approve", result.thread_id),
+        "interrupted" => {
+            format!("answer with: perf-agent resume {} --answer approve", result.thread_id)
+        }
         _ => format!("look again with: perf-agent threads show {}", result.thread_id),
     };
     format!(
@@ -144,7 +156,13 @@ pub(super) fn tools(tools: &[impl serde::Serialize]) -> String {
         let tool = json!(tool);
         let text = |key: &str| tool[key].as_str().unwrap_or_default().to_owned();
         let tell: String = text("tell").chars().take(80).collect();
-        table.add_row([text("name"), text("effect"), text("approval"), tool["enabled"].to_string(), tell]);
+        table.add_row([
+            text("name"),
+            text("effect"),
+            text("approval"),
+            tool["enabled"].to_string(),
+            tell,
+        ]);
     }
     table.to_string()
 }

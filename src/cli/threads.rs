@@ -22,7 +22,12 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
                 return Ok(Exit::Done);
             }
             let mut table = Table::new();
-            table.load_style(presets::NOTHING).set_header(["thread", "graph", "status", "questions"]);
+            table.load_style(presets::NOTHING).set_header([
+                "thread",
+                "graph",
+                "status",
+                "questions",
+            ]);
             for row in threads {
                 let status = json!(row.status).as_str().unwrap_or_default().to_owned();
                 let graph = row.graph.unwrap_or_default();
@@ -51,7 +56,12 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
             }
             for state in history {
                 let status = json!(state.status).as_str().unwrap_or_default().to_owned();
-                println!("{:>6}  superstep {:>4}  {status:<12} next: {}", state.seq, state.superstep, state.next.join(", "));
+                println!(
+                    "{:>6}  superstep {:>4}  {status:<12} next: {}",
+                    state.seq,
+                    state.superstep,
+                    state.next.join(", ")
+                );
             }
         }
     }

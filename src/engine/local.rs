@@ -51,7 +51,14 @@ impl Local {
     /// An engine over `store`, by `clock`.
     pub fn new(store: Arc<dyn CheckpointStore>, clock: Arc<dyn Clock>) -> Self {
         let (wakes, woken) = mpsc::unbounded_channel();
-        Self { store, clock, wakes, woken: Mutex::new(woken), nudge: Notify::new(), replan: Notify::new() }
+        Self {
+            store,
+            clock,
+            wakes,
+            woken: Mutex::new(woken),
+            nudge: Notify::new(),
+            replan: Notify::new(),
+        }
     }
 
     /// Activates one thread until its run is over, or waits for a person or a signal. Timers are slept through.

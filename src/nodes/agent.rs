@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::factory::scope;
 use super::{Parts, call, error};
+use crate::base::Coded;
 use crate::graph::{AgentSpec, render_text};
 use crate::llm::{ChatReply, ChatRequest, Message, OutputSpec, Sink, ToolCall, ToolSpec};
 use crate::runtime::{Node, NodeError, Outcome, StateView, TaskContext, Usage};
-use crate::base::Coded;
 
 /// Answers that do not fit the schema are shown to the model with the reason, at most this often.
 const REPAIRS_MAX: u32 = 3;
@@ -51,7 +51,11 @@ struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    fn begin(node: &'a AgentNode, view: &'a StateView, cx: &'a TaskContext) -> Result<Self, NodeError> {
+    fn begin(
+        node: &'a AgentNode,
+        view: &'a StateView,
+        cx: &'a TaskContext,
+    ) -> Result<Self, NodeError> {
         let spec = &node.spec;
         let state = render_text(&spec.prompt_text, &scope(view))
             .map_err(|message| error::template(&spec.prompt, message))?;
@@ -67,7 +71,16 @@ impl<'a> Talk<'a> {
             facts,
             completion_tokens_max: node.parts.completion_tokens_max,
         };
-        Ok(Self { node, view, cx, request, seen: Vec::new(), calls_made: 0, replies: 0, usage: Usage::default() })
+        Ok(Self {
+            node,
+            view,
+            cx,
+            request,
+            seen: Vec::new(),
+            calls_made: 0,
+            replies: 0,
+            usage: Usage::default(),
+        })
     }
 
     /// Lets the model call its tools until it stops, repeats itself, or has used its turns.
@@ -116,7 +129,10 @@ impl<'a> Talk<'a> {
             self.request.messages.push(Message::User { content });
         }
         let model = self.node.parts.model.name();
-        let message = format!("{model} gave no usable {} in {REPAIRS_MAX} repairs: {misfit}", spec.output_name);
+        let message = format!(
+            "{model} gave no usable {} in {REPAIRS_MAX} repairs: {misfit}",
+            spec.output_name
+        );
         Err(error::invalid("nodes.unusable_answer", message, "try again, or another model"))
     }
 
@@ -191,12 +207,20 @@ impl<'a> Talk<'a> {
             let number = self.calls_made;
             self.calls_made += 1;
             let at = (self.view, self.cx);
-            let made =
-                call::call_raw(registry, &model, &wanted.name, wanted.arguments.clone(), number, at);
+            let made = call::call_raw(
+                registry,
+                &model,
+                &wanted.name,
+                wanted.arguments.clone(),
+                number,
+                at,
+            );
             match made.await {
                 Ok(result) => bounded(&result.to_string()),
                 // A dead store or an effect in doubt is no business of the model's.
-                Err(error @ crate::tools::Error::Store { .. }) => return Err(error::from_tool(&error)),
+                Err(error @ crate::tools::Error::Store { .. }) => {
+                    return Err(error::from_tool(&error));
+                }
                 Err(error) => json!({"error": error.problem()}).to_string(),
             }
         } else {

@@ -20,7 +20,9 @@ pub(super) fn from_tool(error: &tools::Error) -> NodeError {
 /// A model's error.
 pub(super) fn from_model(error: &llm::Error) -> NodeError {
     let (class, retry_after_ms) = match error {
-        llm::Error::RateLimited { retry_after_ms, .. } => (ErrorClass::RateLimited, *retry_after_ms),
+        llm::Error::RateLimited { retry_after_ms, .. } => {
+            (ErrorClass::RateLimited, *retry_after_ms)
+        }
         llm::Error::Unavailable { .. } => (ErrorClass::Unavailable, None),
         llm::Error::Timeout { .. } => (ErrorClass::Timeout, None),
         llm::Error::Unauthorized { .. } => (ErrorClass::Denied, None),

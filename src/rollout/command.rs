@@ -28,7 +28,10 @@ impl Record {
         }
         let stale = command.generation.filter(|generation| *generation != self.generation);
         if let Some(generation) = stale {
-            return Some(format!("it was given at generation {generation}, this is {}", self.generation));
+            return Some(format!(
+                "it was given at generation {generation}, this is {}",
+                self.generation
+            ));
         }
         let goes_on = matches!(command.order, Order::Resume | Order::Skip | Order::Promote);
         let alarm = self.evidence.as_ref().and_then(|tests| tests.alarms().into_iter().next());

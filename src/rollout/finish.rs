@@ -50,7 +50,8 @@ impl Record {
         let drained = is_drained(&self.stable, inputs);
         if drained || now.since(since) >= self.plan.drain_max_ms {
             self.judged_ms = 0;
-            let why = if drained { "the old version is drained" } else { "the drain's time is over" };
+            let why =
+                if drained { "the old version is drained" } else { "the drain's time is over" };
             self.enter(RolloutState::Soak { since: now }, why, now);
         }
     }

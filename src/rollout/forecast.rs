@@ -51,7 +51,8 @@ pub fn plan(options: &PlanOptions) -> Forecast {
     for (step, percent) in plan.steps_percent.iter().enumerate() {
         let share = percent / 100.0;
         let canary_rate = (share * options.sessions_per_s).max(f64::MIN_POSITIVE);
-        let mut needs_s = (plan.bake_time_ms as f64 / 1000.0).max(plan.sessions_min as f64 / canary_rate);
+        let mut needs_s =
+            (plan.bake_time_ms as f64 / 1000.0).max(plan.sessions_min as f64 / canary_rate);
         if step + 2 == plan.steps_percent.len() {
             needs_s = needs_s.max(Progress::new(options, Claim::Promotion, 1).time_left_s(share));
         }
@@ -117,7 +118,11 @@ impl<'a> Progress<'a> {
             Claim::Harm => growths.fold(0.0, f64::max),
             Claim::Promotion => growths.fold(f64::INFINITY, f64::min),
         };
-        if growth.is_infinite() { 0.0 } else { self.missing_ln / growth / self.options.sessions_per_s }
+        if growth.is_infinite() {
+            0.0
+        } else {
+            self.missing_ln / growth / self.options.sessions_per_s
+        }
     }
 
     /// ln E per session of one guard's test; `None` for a guard that compares nothing.
@@ -132,7 +137,8 @@ impl<'a> Progress<'a> {
         let shift = sign * ((1.0 + self.options.change) / factor).ln() / span_ln;
         let coin = share * (1.0 - share);
         let shift = shift.clamp(-1.0, 1.0);
-        let (mean, square) = (coin * shift, coin * (sd * sd + shift * shift * (1.0 - share)).min(1.0));
+        let (mean, square) =
+            (coin * shift, coin * (sd * sd + shift * shift * (1.0 - share)).min(1.0));
         let best = LAMBDAS.iter().map(|stake| stake * mean - stake * stake * square / 2.0);
         Some(best.fold(0.0, f64::max))
     }

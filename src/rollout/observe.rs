@@ -98,7 +98,10 @@ impl Record {
             self.pass(step, now);
         } else if self.judged_ms >= self.plan.step_time_max_ms {
             let waited_min = self.judged_ms / 60_000;
-            self.ask(format!("after {waited_min} min at {} %: {}", self.percent, missing.join("; ")), now);
+            self.ask(
+                format!("after {waited_min} min at {} %: {}", self.percent, missing.join("; ")),
+                now,
+            );
         }
     }
 
@@ -122,7 +125,11 @@ impl Record {
     pub(super) fn missing(&self, step: usize) -> Vec<String> {
         let mut missing = Vec::new();
         if self.judged_ms < self.plan.bake_time_ms {
-            missing.push(format!("bake time {} of {} s", self.judged_ms / 1000, self.plan.bake_time_ms / 1000));
+            missing.push(format!(
+                "bake time {} of {} s",
+                self.judged_ms / 1000,
+                self.plan.bake_time_ms / 1000
+            ));
         }
         let sessions = self.canary_sessions();
         if sessions < self.plan.sessions_min {

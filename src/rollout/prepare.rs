@@ -25,7 +25,12 @@ impl Record {
                     self.enter(RolloutState::Warming, format!("{} is up", backend.id), now);
                 }
                 Some(Err(why)) => {
-                    self.roll_back(format!("the new version did not start: {why}"), true, inputs, now);
+                    self.roll_back(
+                        format!("the new version did not start: {why}"),
+                        true,
+                        inputs,
+                        now,
+                    );
                 }
                 None => {}
             },

@@ -224,7 +224,12 @@ impl Record {
     /// Writes down something that changes no state.
     pub(super) fn note(&mut self, what: impl Into<String>, now: Millis) {
         let name = state_name(&self.state).to_owned();
-        self.transitions.push(Transition { at: now, from: name.clone(), to: name, why: what.into() });
+        self.transitions.push(Transition {
+            at: now,
+            from: name.clone(),
+            to: name,
+            why: what.into(),
+        });
     }
 }
 

@@ -66,7 +66,8 @@ impl Record {
             evidence.fold(request);
         }
         let dealt_percent = 100.0 * request.canary_probability;
-        if !request.randomized || !request.first_turn || (dealt_percent - self.percent).abs() > 1e-6 {
+        if !request.randomized || !request.first_turn || (dealt_percent - self.percent).abs() > 1e-6
+        {
             return;
         }
         if let Some(step) = self.steps.last_mut().filter(|step| step.ended.is_none()) {
@@ -94,7 +95,9 @@ impl Record {
             RolloutState::RollingBack { since, reason } => {
                 self.return_users(since, &reason, inputs, now);
             }
-            RolloutState::Done | RolloutState::RolledBack { .. } | RolloutState::NeedsHuman { .. } => {}
+            RolloutState::Done
+            | RolloutState::RolledBack { .. }
+            | RolloutState::NeedsHuman { .. } => {}
         }
     }
 }

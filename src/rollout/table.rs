@@ -27,10 +27,10 @@ impl Record {
             generation: self.generation,
             salt: self.salt.clone(),
             stable: ArmWeight { arm: Arm::Stable, backends: self.stable.clone() },
-            canary: self.canary.clone().map(|backend| ArmWeight {
-                arm: Arm::Canary,
-                backends: vec![backend],
-            }),
+            canary: self
+                .canary
+                .clone()
+                .map(|backend| ArmWeight { arm: Arm::Canary, backends: vec![backend] }),
             canary_percent: self.percent,
             // Stable for everyone is what an expired lease would lead to anyway.
             lease_ms: (!over).then_some(LEASE_MS),

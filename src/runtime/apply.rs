@@ -10,8 +10,8 @@ use super::plan::{self, Planned};
 use super::program::Program;
 use super::superstep::signalled;
 use super::{
-    Answer, Checkpoint, Error, Letter, Posted, Progress, RunInfo, Status, TaskState,
-    Verdict, WaitFor, interrupt, kind,
+    Answer, Checkpoint, Error, Letter, Posted, Progress, RunInfo, Status, TaskState, Verdict,
+    WaitFor, interrupt, kind,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
 use crate::graph::Lifetime;
@@ -61,7 +61,8 @@ pub(super) fn start(
         None => Draft::first(state),
         Some(head) => {
             let mut draft = Draft::after(head, now);
-            draft.state = Checkpoint { seq: head.seq + 1, channels: head.channels.clone(), ..state };
+            draft.state =
+                Checkpoint { seq: head.seq + 1, channels: head.channels.clone(), ..state };
             draft
         }
     };
@@ -108,8 +109,7 @@ pub(super) fn check_inherited(
 fn take_back(draft: &mut Draft, to: Option<&Checkpoint>) {
     let names: Vec<String> = draft.state.channels.keys().cloned().collect();
     for name in names {
-        let before =
-            to.and_then(|to| to.channels.get(&name)).and_then(|slot| slot.value.clone());
+        let before = to.and_then(|to| to.channels.get(&name)).and_then(|slot| slot.value.clone());
         if draft.value(&name) != before {
             draft.set(&name, before, 0);
         }
@@ -161,8 +161,7 @@ fn resume(draft: &mut Draft, id: &str, answer: &Value, by: &str) -> Result<(), E
         Some(key) => {
             let happened = answer.get("happened").and_then(Value::as_bool) == Some(true);
             let result = || answer.get("result").cloned().unwrap_or(Value::Null);
-            let verdict =
-                if happened { Verdict::Done(result()) } else { Verdict::NotDone };
+            let verdict = if happened { Verdict::Done(result()) } else { Verdict::NotDone };
             draft.effects.push((key, verdict));
             TaskState::Ready
         }
@@ -176,9 +175,7 @@ fn signal(draft: &mut Draft, name: &str, payload: &Value) -> Result<(), Error> {
     if draft.state.status.is_over() {
         return Err(no_run(draft, "signal"));
     }
-    let waits = |state: &TaskState| {
-        matches!(state, TaskState::Waiting(WaitFor::Signal { name: wanted, .. }) if wanted == name)
-    };
+    let waits = |state: &TaskState| matches!(state, TaskState::Waiting(WaitFor::Signal { name: wanted, .. }) if wanted == name);
     match draft.state.tasks.iter_mut().find(|task| waits(&task.state)) {
         Some(task) => {
             let woken = signalled(name, payload.clone());

@@ -267,9 +267,7 @@ impl Activate for Runtime {
         };
         self.shared.turns.leave(thread, turn);
         next.unwrap_or_else(|error| match &error {
-            Error::Store(_) | Error::Fenced(_) => {
-                Next::RetryAfter(RETRY_AFTER_MS, error.problem())
-            }
+            Error::Store(_) | Error::Fenced(_) => Next::RetryAfter(RETRY_AFTER_MS, error.problem()),
             _ => Next::Dead(error.problem()),
         })
     }

@@ -11,9 +11,7 @@ use super::activation::Activation;
 use super::draft::Draft;
 use super::program::Program;
 use super::task::{self, End, Job};
-use super::{
-    Checkpoint, Error, NewEvent, NodeError, TaskState, WaitFor, fold, kind, route,
-};
+use super::{Checkpoint, Error, NewEvent, NodeError, TaskState, WaitFor, fold, kind, route};
 use crate::base::Millis;
 
 /// How long a cancelled task may take to end by itself [ms].
@@ -232,8 +230,7 @@ fn ring(draft: &mut Draft, program: &Program, index: usize) -> Option<End> {
                 let id = &interrupt.id;
                 let data = json!({ "node": task.node, "id": id, "answer": value, "by": by });
                 draft.event(kind::RESUMED, data);
-                draft.state.tasks[index].state =
-                    TaskState::Answered(super::Answer { value, by });
+                draft.state.tasks[index].state = TaskState::Answered(super::Answer { value, by });
                 return None;
             }
             None => {

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::effects::Ledger;
 use super::program::{Program, Step};
 use super::{
-    Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question,
-    Task, TaskContext, TaskResult, TaskState, WaitFor, effects, kind, limits, retry, route,
+    Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question, Task,
+    TaskContext, TaskResult, TaskState, WaitFor, effects, kind, limits, retry, route,
 };
 use crate::base::{Coded, EffectKey, Millis, Problem, SeededRng, stable_hash};
 use crate::graph;

@@ -69,8 +69,7 @@ impl Thread {
     }
 
     fn is_ready(&self) -> bool {
-        !self.inbox.is_empty()
-            || self.head().is_some_and(|head| head.status == Status::Running)
+        !self.inbox.is_empty() || self.head().is_some_and(|head| head.status == Status::Running)
     }
 
     fn accepts(&self, commit: &Commit) -> Committed {

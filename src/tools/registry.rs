@@ -136,9 +136,9 @@ impl Registry {
             return work.await;
         }
         let limit = Duration::from_secs(timeout_s);
-        tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(Error::Timeout { tool: entry.manifest.tool.clone(), timeout_s }))
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(Error::Timeout { tool: entry.manifest.tool.clone(), timeout_s })
+        })
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, Error> {
@@ -173,7 +173,10 @@ impl Entry {
         if misfits.is_empty() {
             return Ok(());
         }
-        Err(Error::InvalidArguments { tool: self.manifest.tool.clone(), detail: misfits.join("; ") })
+        Err(Error::InvalidArguments {
+            tool: self.manifest.tool.clone(),
+            detail: misfits.join("; "),
+        })
     }
 
     fn permit(&self, call: &Call<'_>) -> Result<(), Error> {

@@ -128,6 +128,8 @@ impl ToolContext {
 
     /// Shows progress: `done` of `total` of `label`.
     pub fn progress(&self, label: &str, done: f64, total: f64) {
-        (self.emit)(serde_json::json!({"progress": {"label": label, "done": done, "total": total}}));
+        (self.emit)(
+            serde_json::json!({"progress": {"label": label, "done": done, "total": total}}),
+        );
     }
 }

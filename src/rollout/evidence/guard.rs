@@ -83,7 +83,9 @@ impl GuardTests {
                     promotion: Comparison::new(Direction::Promotion, 1.0 + margin, 1),
                 }),
                 within: None,
-                full: reading.p95_ms.map(|p95| Bound::new(p95 * (1.0 + margin), FULL_MISS_RATIO_MAX)),
+                full: reading
+                    .p95_ms
+                    .map(|p95| Bound::new(p95 * (1.0 + margin), FULL_MISS_RATIO_MAX)),
                 incident,
             },
             GuardRule::Within { limit_ms, miss_ratio_max } => Self {
@@ -108,7 +110,8 @@ impl GuardTests {
     /// these are first turns, the baseline may hold later turns too.
     pub fn begin_full(&mut self) {
         if let (Some(compared), Some(full)) = (&self.compared, &mut self.full) {
-            let seen_ms = compared.stable.quantile(0.95).map(|p95| p95 * compared.promotion.factor());
+            let seen_ms =
+                compared.stable.quantile(0.95).map(|p95| p95 * compared.promotion.factor());
             full.limit_ms = seen_ms.map_or(full.limit_ms, |seen| full.limit_ms.max(seen));
         }
     }

@@ -39,7 +39,9 @@ impl Outcome {
             Finish::Complete => None,
             Finish::ClientGone => {
                 let waited_ms = request.finished.since(request.started) as f64;
-                centre_ms.is_some_and(|centre| waited_ms > centre).then_some(Self::Measured(waited_ms))
+                centre_ms
+                    .is_some_and(|centre| waited_ms > centre)
+                    .then_some(Self::Measured(waited_ms))
             }
         }
     }

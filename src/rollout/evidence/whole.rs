@@ -209,7 +209,10 @@ impl Evidence {
     /// The tests against the canary that are more than half way to an alarm: not the moment to give it more users.
     pub fn suspicions(&self) -> Vec<String> {
         let half = |test: &Test| test.ln_e > test.ln_threshold / 2.0;
-        self.against_canary().filter(half).map(|test| format!("{} is suspicious", test.name)).collect()
+        self.against_canary()
+            .filter(half)
+            .map(|test| format!("{} is suspicious", test.name))
+            .collect()
     }
 
     /// What is still unproven before the canary may serve everyone; empty: proven.
@@ -221,13 +224,16 @@ impl Evidence {
                 if ln_e < needed {
                     let e = ln_e.exp();
                     let needed = needed.exp();
-                    missing.push(format!("{} not worse: e-value {e:.1} of {needed:.0}", guard.metric));
+                    missing
+                        .push(format!("{} not worse: e-value {e:.1} of {needed:.0}", guard.metric));
                 }
             }
-            if let Some(Missed { bad, units, p0 }) = guard.within.as_ref().map(|b| Missed::of(&b.test))
+            if let Some(Missed { bad, units, p0 }) =
+                guard.within.as_ref().map(|b| Missed::of(&b.test))
                 && (units < sessions_min || bad as f64 > p0 * units as f64)
             {
-                missing.push(format!("{} within its bound: {bad} of {units} missed it", guard.metric));
+                missing
+                    .push(format!("{} within its bound: {bad} of {units} missed it", guard.metric));
             }
         }
         missing
@@ -257,7 +263,13 @@ impl Evidence {
             let name = slug(guard.metric);
             let harm = guard.compared.as_ref().map(|compared| {
                 let test = &compared.harm;
-                Test::new(format!("{name}_harm"), test.ln_e(), test.ln_peak(), ALPHA, test.sessions())
+                Test::new(
+                    format!("{name}_harm"),
+                    test.ln_e(),
+                    test.ln_peak(),
+                    ALPHA,
+                    test.sessions(),
+                )
             });
             let within = guard.within.as_ref();
             let within = within.map(|b| Test::misses(format!("{name}_within"), &b.test, ALPHA));
@@ -313,7 +325,9 @@ impl Test {
             }
             None => format!("{} sessions", self.units),
         };
-        Alarm { reason: format!("{}: {seen}, e-value {e} ≥ {needed}", self.name), test: self.name }
+        Alarm {
+            reason: format!("{}: {seen}, e-value {e} ≥ {needed}", self.name), test: self.name
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Process {
     pub(super) pid: i32,
     /// Boot and start time: a reused pid has another one. Empty when it had ended before it could be looked at.
     pub(super) born: String,
+    /// Session it was started in: tells its group from a later one of the same number.
+    pub(super) session: i32,
 }
 
 /// Every started server by id, and the file that remembers them.

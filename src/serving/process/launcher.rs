@@ -19,6 +19,10 @@ use crate::serving::{Error, Health, Launcher, Purpose, Running};
 
 /// How long one health check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a predecessor may still hold the record [ms].
+const LOCK_PATIENCE_MS: u64 = 1_000;
+/// Longest time that the workers of a server which is gone may take to end [ms].
+const ORPHAN_PATIENCE_MS: u64 = 5_000;
 /// From SIGKILL until a process that is still there counts as stuck [ms].
 const KILL_PATIENCE_MS: u64 = 5_000;
 
@@ -39,7 +43,7 @@ impl ProcessLauncher {
     ///
     /// Errors: [`Error::Io`] or [`Error::Corrupt`] when the record cannot be used.
     pub async fn open(options: ProcessOptions, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let book = Book::open(&options.state_dir)?;
+        let book = open_book(&options, clock.as_ref()).await?;
         let client = http_client(HEALTH_TIMEOUT)?;
         let launcher = Self { options, clock, book: Mutex::new(book), client };
         launcher.recover().await?;
@@ -96,10 +100,10 @@ impl ProcessLauncher {
         id: &str,
         wanted: impl Fn(&mut Entry) -> bool,
     ) -> Result<bool, Error> {
-        if self.entry(id).await.is_none_or(|entry| entry.is_alive()) {
+        let Some(died) = self.entry(id).await.filter(|entry| !entry.is_alive()) else {
             return Ok(false);
-        }
-        self.end(id, None).await?;
+        };
+        self.end(id, died.process.as_ref()).await?;
         let mut book = self.book.lock().await;
         let dead = book.entries.get_mut(id).filter(|entry| !entry.stopping && !entry.is_alive());
         if !dead.is_some_and(wanted) {
@@ -189,28 +193,31 @@ impl ProcessLauncher {
         book.save()
     }
 
-    /// SIGTERM, the grace, SIGKILL. Workers that left the group are found by their mark.
+    /// SIGTERM, the grace, SIGKILL, for a server and its family.
     pub(super) async fn end(&self, id: &str, process: Option<&Process>) -> Result<(), Error> {
         let mark = format!("{}{id}", mark_prefix(&self.options));
-        let here =
-            || procfs::marked(&mark).into_iter().filter(|p| p.mark == mark).collect::<Vec<_>>();
-        let gone = || process.is_none_or(|p| !procfs::is_alive(p)) && here().is_empty();
-        let send = |signal| {
-            if let Some(process) = process.filter(|process| procfs::is_alive(process)) {
-                procfs::signal_group(process.pid, signal);
-            }
-            here().iter().for_each(|marked| procfs::signal(marked.pid, signal));
+        // Taken while the parents live: orphans that hide both their mark and their group are still known then.
+        let first_seen = procfs::family(process, &mark);
+        let left = || {
+            let mut family = procfs::family(process, &mark);
+            let hidden = first_seen.iter().filter(|p| procfs::is_alive(p) && !family.contains(p));
+            let hidden: Vec<Process> = hidden.cloned().collect();
+            family.extend(hidden);
+            family
         };
+        let gone = || left().is_empty();
+        let send = |signal| left().iter().for_each(|process| procfs::signal(process, signal));
         if gone() {
             return Ok(());
         }
-        // Only the server itself is asked to end: it ends its own workers in the right order.
-        match process.filter(|process| procfs::is_alive(process)) {
-            Some(process) => procfs::signal(process.pid, Signal::TERM),
-            None => send(Signal::TERM),
-        }
         let grace_ms = (self.options.grace_s * 1000.0) as u64;
-        if self.wait_until(grace_ms, gone).await {
+        if let Some(server) = process.filter(|process| procfs::is_alive(process)) {
+            // A living server is asked alone: it ends its own workers in the right order.
+            procfs::signal(server, Signal::TERM);
+            self.wait_until(grace_ms, || !procfs::is_alive(server)).await;
+        }
+        send(Signal::TERM);
+        if self.wait_until(grace_ms.min(ORPHAN_PATIENCE_MS), gone).await {
             return Ok(());
         }
         tracing::warn!(backend = id, grace_s = self.options.grace_s, "killed after its grace");
@@ -286,6 +293,21 @@ impl Launcher for ProcessLauncher {
 
     async fn stop(&self, backend: &str) -> Result<(), Error> {
         self.remove(backend).await
+    }
+}
+
+/// Opens the record; a predecessor that is about to end gets a moment to let go of it.
+async fn open_book(options: &ProcessOptions, clock: &dyn Clock) -> Result<Book, Error> {
+    let deadline = clock.now().plus(LOCK_PATIENCE_MS);
+    loop {
+        match Book::open(&options.state_dir) {
+            Err(Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::WouldBlock && clock.now() < deadline =>
+            {
+                clock.sleep_ms(options.poll_ms).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl ProcessLauncher {
         let found = || {
             let mut marked = procfs::marked(&mark).into_iter();
             let leader = marked.find(|process| process.mark == mark && process.leads)?;
-            procfs::process(leader.pid)
+            Some(leader.process)
         };
         let recorded = entry.process.clone().filter(procfs::is_alive);
         match recorded.or_else(found) {
@@ -65,8 +65,8 @@ impl ProcessLauncher {
         for stray in procfs::marked(&prefix) {
             let id = stray.mark[prefix.len()..].to_owned();
             if !known.contains(&id) {
-                tracing::warn!(backend = %id, pid = stray.pid, "a stray server is ended");
-                self.end(&id, procfs::process(stray.pid).filter(|_| stray.leads).as_ref()).await?;
+                tracing::warn!(backend = %id, pid = stray.process.pid, "a stray server is ended");
+                self.end(&id, Some(&stray.process).filter(|_| stray.leads)).await?;
             }
         }
         Ok(())

@@ -75,10 +75,11 @@ pub(super) fn spawn(
         last_lines: Vec::new(),
     })?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    let born = procfs::process(pid).map(|process| process.born).unwrap_or_default();
+    let ended = Process { pid, born: String::new(), session: 0 };
+    let process = procfs::process(pid).unwrap_or(ended);
     // Waits for it in the background, so that it does not stay as a zombie. It is never killed by this.
     tokio::spawn(async move { child.wait().await });
-    Ok(Process { pid, born })
+    Ok(process)
 }
 
 fn open_log(options: &ProcessOptions, backend: &str) -> Result<File, Error> {

@@ -150,7 +150,8 @@ impl CheckpointStore for SqliteStore {
     }
 
     async fn due(&self, now: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem> {
-        let text = "SELECT thread FROM threads WHERE wake_at <= ?2 ORDER BY wake_at, thread LIMIT ?1";
+        let text =
+            "SELECT thread FROM threads WHERE wake_at <= ?2 ORDER BY wake_at, thread LIMIT ?1";
         Ok(self.thread_names(text, limit, Some(now)).await?)
     }
 

@@ -112,20 +112,17 @@ fn read_all(
     thread: &str,
     which: Which,
 ) -> rusqlite::Result<Result<Vec<Checkpoint>, Error>> {
-    let Some((id, head)) = sql.first(
-        "SELECT id, head_seq FROM threads WHERE thread = ?1",
-        [thread],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
-    )?
+    let Some((id, head)) =
+        sql.first("SELECT id, head_seq FROM threads WHERE thread = ?1", [thread], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?
     else {
         return Ok(Ok(Vec::new()));
     };
     let (from, below, limit) = match which {
         Which::Head => (head, head + 1, 1),
         Which::At(seq) => (signed(seq), signed(seq).saturating_add(1), 1),
-        Which::Before(before, limit) => {
-            (0, before.map_or(i64::MAX, signed), signed(limit as u64))
-        }
+        Which::Before(before, limit) => (0, before.map_or(i64::MAX, signed), signed(limit as u64)),
     };
     let rows = sql.all(
         "SELECT seq, run, data FROM checkpoints

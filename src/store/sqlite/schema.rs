@@ -31,7 +31,8 @@ pub(super) fn open_writer(path: &Path, bytes_max: Option<u64>) -> Result<Connect
     check_whole(&connection, path)?;
     migrate(&connection, path)?;
     if let Some(bytes) = bytes_max {
-        let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql)?;
+        let page: i64 =
+            connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql)?;
         let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
         connection
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
@@ -75,7 +76,9 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
     for (version, step) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
         let next = version + 1;
         connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {next}; COMMIT;"))
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {step} PRAGMA user_version = {next}; COMMIT;"
+            ))
             .map_err(sql)?;
     }
     Ok(())

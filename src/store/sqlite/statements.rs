@@ -17,7 +17,11 @@ impl<'c> Sql<'c> {
     }
 
     /// Runs a statement that returns nothing; the number of rows it changed.
-    pub(super) fn run(&mut self, text: &'static str, params: impl Params) -> rusqlite::Result<usize> {
+    pub(super) fn run(
+        &mut self,
+        text: &'static str,
+        params: impl Params,
+    ) -> rusqlite::Result<usize> {
         self.statement(text)?.execute(params)
     }
 

@@ -29,8 +29,7 @@ impl SqliteStore {
         seq: u64,
         to: &ThreadId,
     ) -> Result<bool, Error> {
-        let mut history =
-            self.checkpoints(from, Which::Before(Some(seq + 1), usize::MAX)).await?;
+        let mut history = self.checkpoints(from, Which::Before(Some(seq + 1), usize::MAX)).await?;
         history.reverse();
         let Some(head) = history.last().filter(|head| head.seq == seq).cloned() else {
             return Ok(false);

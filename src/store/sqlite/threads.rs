@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::Error;
 use super::statements::Sql;
+use crate::store::Error;
 
 /// Writes in one transaction at most.
 const GROUP_MAX: usize = 512;
@@ -19,7 +19,8 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 const QUEUE: usize = 1_024;
 
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
-type Job = Box<dyn FnOnce(Result<&mut Sql<'_>, Error>, &Path) -> (Result<(), Error>, Answer) + Send>;
+type Job =
+    Box<dyn FnOnce(Result<&mut Sql<'_>, Error>, &Path) -> (Result<(), Error>, Answer) + Send>;
 
 struct Item {
     bytes: usize,
@@ -75,8 +76,7 @@ impl Worker {
     ) -> Result<T, Error> {
         let (tell, told) = oneshot::channel();
         let job = move |sql: Result<&mut Sql<'_>, Error>, path: &Path| {
-            let ran =
-                sql.and_then(|sql| op(sql).map_err(|error| Error::from_sqlite(path, &error)));
+            let ran = sql.and_then(|sql| op(sql).map_err(|error| Error::from_sqlite(path, &error)));
             let (outcome, value) = match ran {
                 Ok(value) => (Ok(()), Some(value)),
                 Err(error) => (Err(error), None),
@@ -106,10 +106,7 @@ impl Drop for Worker {
 }
 
 impl Readers {
-    pub(super) fn new(
-        connections: Vec<Connection>,
-        path: &Arc<PathBuf>,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(connections: Vec<Connection>, path: &Arc<PathBuf>) -> Result<Self, Error> {
         let workers = connections
             .into_iter()
             .map(|connection| Worker::reader(connection, path.clone()))

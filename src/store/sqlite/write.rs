@@ -11,8 +11,8 @@ use super::statements::Sql;
 use super::{Error, SqliteStore, signed, unsigned};
 use crate::base::{EffectKey, Millis, ThreadId};
 use crate::runtime::{
-    Begun, Checkpoint, Commit, Committed, Epoch, Grant, NewEvent, Progress, RunError, Status,
-    Task, TaskResult, Verdict,
+    Begun, Checkpoint, Commit, Committed, Epoch, Grant, NewEvent, Progress, RunError, Status, Task,
+    TaskResult, Verdict,
 };
 
 /// A full value at least every so many versions: a read never follows a longer chain of deltas.
@@ -111,7 +111,12 @@ impl SqliteStore {
     pub(super) async fn write_commit(&self, commit: Commit) -> Result<Committed, Error> {
         let packed = pack(&commit)?;
         let bytes = packed.row.len()
-            + packed.values.iter().filter_map(|value| value.3.as_ref()).map(Vec::len).sum::<usize>()
+            + packed
+                .values
+                .iter()
+                .filter_map(|value| value.3.as_ref())
+                .map(Vec::len)
+                .sum::<usize>()
             + packed.events.as_ref().map_or(0, |events| events.data.len());
         self.writer.call(bytes, move |sql| write_packed(sql, &packed)).await
     }
@@ -172,9 +177,10 @@ impl SqliteStore {
                 if owned(sql, &thread, epoch)?.is_none() {
                     return Ok(Ok(Begun::Fenced));
                 }
-                let known = sql.first("SELECT data FROM effects WHERE key = ?1", [&key], |row| {
-                    row.get::<_, Option<Vec<u8>>>(0)
-                })?;
+                let known =
+                    sql.first("SELECT data FROM effects WHERE key = ?1", [&key], |row| {
+                        row.get::<_, Option<Vec<u8>>>(0)
+                    })?;
                 Ok(match known {
                     Some(Some(data)) => Err(data),
                     Some(None) => Ok(Begun::InDoubt),
@@ -200,7 +206,8 @@ impl SqliteStore {
 
 /// The row of `thread`, made if there is none.
 pub(super) fn thread_id(sql: &mut Sql<'_>, thread: &str) -> rusqlite::Result<i64> {
-    let found = sql.first("SELECT id FROM threads WHERE thread = ?1", [thread], |row| row.get(0))?;
+    let found =
+        sql.first("SELECT id FROM threads WHERE thread = ?1", [thread], |row| row.get(0))?;
     if let Some(id) = found {
         return Ok(id);
     }
@@ -301,7 +308,14 @@ fn write_packed(sql: &mut Sql<'_>, commit: &PackedCommit) -> rusqlite::Result<Co
     let found = sql.first(
         "SELECT id, epoch, head_seq, last_event FROM threads WHERE thread = ?1",
         [&commit.thread],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?)),
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
+        },
     )?;
     let Some((id, epoch, head_seq, last_event)) = found else { return Ok(Committed::Fenced) };
     if unsigned(epoch) != commit.epoch {

@@ -52,7 +52,11 @@ impl Kept {
 }
 
 /// Takes a deployment's lock for a rollout, or says who has it. Taking it again is fine.
-pub(super) async fn lock(documents: &dyn Documents, deployment: &str, id: &RolloutId) -> Result<Lock, Problem> {
+pub(super) async fn lock(
+    documents: &dyn Documents,
+    deployment: &str,
+    id: &RolloutId,
+) -> Result<Lock, Problem> {
     let held = documents.get(LOCKS, deployment).await?;
     let version = held.as_ref().map_or(0, |document| document.version);
     let holder = held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned));
@@ -69,7 +73,11 @@ pub(super) async fn lock(documents: &dyn Documents, deployment: &str, id: &Rollo
 }
 
 /// Gives a lock back, if it is this rollout's.
-pub(super) async fn unlock(documents: &dyn Documents, deployment: &str, id: &RolloutId) -> Result<(), Problem> {
+pub(super) async fn unlock(
+    documents: &dyn Documents,
+    deployment: &str,
+    id: &RolloutId,
+) -> Result<(), Problem> {
     let Some(held) = documents.get(LOCKS, deployment).await? else { return Ok(()) };
     if held.value["rollout"].as_str() == Some(id.as_str()) {
         documents.put(LOCKS, deployment, Some(held.version), json!({"rollout": null})).await?;
@@ -78,19 +86,31 @@ pub(super) async fn unlock(documents: &dyn Documents, deployment: &str, id: &Rol
 }
 
 /// Who holds a deployment, if anybody.
-pub(super) async fn holder(documents: &dyn Documents, deployment: &str) -> Result<Option<String>, Problem> {
+pub(super) async fn holder(
+    documents: &dyn Documents,
+    deployment: &str,
+) -> Result<Option<String>, Problem> {
     let held = documents.get(LOCKS, deployment).await?;
     Ok(held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned)))
 }
 
 /// Remembers that a config failed on a deployment.
-pub(super) async fn block(documents: &dyn Documents, deployment: &str, fingerprint: &str, reason: &str) -> Result<(), Problem> {
+pub(super) async fn block(
+    documents: &dyn Documents,
+    deployment: &str,
+    fingerprint: &str,
+    reason: &str,
+) -> Result<(), Problem> {
     let key = format!("{deployment}/{fingerprint}");
     documents.put(BLOCKED, &key, None, json!({"reason": reason})).await.map(|_| ())
 }
 
 /// Why a config is blocked on a deployment, if it is.
-pub(super) async fn blocked(documents: &dyn Documents, deployment: &str, fingerprint: &str) -> Result<Option<String>, Problem> {
+pub(super) async fn blocked(
+    documents: &dyn Documents,
+    deployment: &str,
+    fingerprint: &str,
+) -> Result<Option<String>, Problem> {
     let document = documents.get(BLOCKED, &format!("{deployment}/{fingerprint}")).await?;
     Ok(document.and_then(|d| d.value["reason"].as_str().map(str::to_owned)))
 }

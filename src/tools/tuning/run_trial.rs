@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::base::{EffectKey, TrialId, stable_hash};
-use crate::domain::{Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome};
+use crate::domain::{
+    Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome,
+};
 use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Target};
 use crate::tools::{Effect, Error, Tool, ToolContext};
 use crate::tuning;
@@ -94,21 +96,28 @@ impl Bench {
             what: "run a trial".to_owned(),
             why: why.to_owned(),
         };
-        let launcher =
-            target.launcher.clone().ok_or_else(|| impossible("it has no launcher, so no second server can be started"))?;
+        let launcher = target
+            .launcher
+            .clone()
+            .ok_or_else(|| impossible("it has no launcher, so no second server can be started"))?;
         let driver = target.load.clone().ok_or_else(|| impossible("it has no load generator"))?;
         let load = load_of(cx, &target).await?;
         Ok(Self { target, launcher, driver, load })
     }
 
     /// The running config under the trial's load, on the same spare place: measured once per config and load.
-    async fn baseline(&self, cx: &ToolContext, objective: &Objective) -> Result<RequestStats, Error> {
+    async fn baseline(
+        &self,
+        cx: &ToolContext,
+        objective: &Objective,
+    ) -> Result<RequestStats, Error> {
         let config = &self.target.deployment.config;
         let load = serde_json::to_string(&self.load).unwrap_or_default();
         let goal = serde_json::to_string(objective).unwrap_or_default();
         let id = stable_hash(&["baseline", &config.fingerprint(), &load, &goal]);
         if let Some(document) = cx.services.documents.get("baselines", &id).await? {
-            if let Ok(Baseline { stats: Some(stats), .. }) = serde_json::from_value(document.value) {
+            if let Ok(Baseline { stats: Some(stats), .. }) = serde_json::from_value(document.value)
+            {
                 return Ok(stats);
             }
         }
@@ -163,7 +172,8 @@ async fn load_of(cx: &ToolContext, target: &Target) -> Result<LoadSpec, Error> {
     let mut profile = tuning::profile_of(&seen).ok_or_else(|| Error::NotPossible {
         deployment: deployment.name.clone(),
         what: "run a trial".to_owned(),
-        why: "its pages do not tell rate and lengths of its requests, so no load can be copied".to_owned(),
+        why: "its pages do not tell rate and lengths of its requests, so no load can be copied"
+            .to_owned(),
     })?;
     let settings = &cx.services.trial;
     profile.request_rate_rps *= settings.load_ratio / f64::from(deployment.replicas.max(1));

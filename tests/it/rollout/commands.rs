@@ -71,7 +71,10 @@ fn abort_returns_everyone() {
     let mut drive = at(50.0, Truth::times(0.8));
     give(&mut drive, Order::Abort);
     drive.to_end();
-    assert_eq!(drive.record.state, RolloutState::RolledBack { reason: "aborted by ada".to_owned() });
+    assert_eq!(
+        drive.record.state,
+        RolloutState::RolledBack { reason: "aborted by ada".to_owned() }
+    );
     assert_eq!(drive.world.table.stable.backends[0].id, "stable");
 }
 

@@ -46,7 +46,8 @@ fn a_config_that_failed_is_blocked_and_an_aborted_one_is_not() {
     drive.tick_with(|inputs| inputs.canary_health = down());
     assert!(drive.record.blamed);
     let mut drive = at(5.0);
-    drive.tick_with(|inputs| inputs.commands = vec![super::commands::order(super::commands::ABORT)]);
+    drive
+        .tick_with(|inputs| inputs.commands = vec![super::commands::order(super::commands::ABORT)]);
     assert!(goes_back(&drive) && !drive.record.blamed);
 }
 
@@ -90,7 +91,8 @@ fn a_launch_that_fails_ends_the_rollout_with_no_user_exposed() {
 fn a_failed_warm_up_stops_the_canary_with_no_user_exposed() {
     let mut drive = Drive::new(12, LOAD, Truth::times(0.9), plan());
     drive.until(|record| record.state == RolloutState::Warming);
-    let actions = drive.tick_with(|inputs| inputs.warmed = Some(Err("TTFT never settled".to_owned())));
+    let actions =
+        drive.tick_with(|inputs| inputs.warmed = Some(Err("TTFT never settled".to_owned())));
     assert!(actions.contains(&Action::Stop { backend: "canary".to_owned() }));
     assert!(drive.world.applied.is_empty());
 }
@@ -193,9 +195,14 @@ fn no_traffic_holds_for_an_hour_and_is_no_failure() {
 }
 
 #[test]
-fn errors_on_both_arms_hold_and_blame_nobody() {
+fn errors_that_stable_already_has_hold_and_blame_nobody() {
+    // Where both arms begin to fail within the same second the canary may be taken back first: the safe side.
     let mut drive = at(25.0);
-    (drive.world.stable_failures, drive.world.truth.failures) = (0.3, 0.3);
+    drive.world.stable_failures = 0.3;
+    for _ in 0..10 {
+        drive.tick();
+    }
+    drive.world.truth.failures = 0.3;
     for _ in 0..120 {
         drive.tick();
     }

@@ -26,7 +26,8 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let orders = [Order::Pause, Order::Resume, Order::Resume, Order::Skip, Order::Promote, Order::Abort];
+    let orders =
+        [Order::Pause, Order::Resume, Order::Resume, Order::Skip, Order::Promote, Order::Abort];
     prop_oneof![
         1 => Just(Event::CanaryDown),
         1 => Just(Event::CanaryFailing),
@@ -111,7 +112,9 @@ fn see(inputs: &mut perf_agent::rollout::Inputs, event: Event) {
     let down = Some(Health::Down { reason: "gone".to_owned() });
     match event {
         Event::CanaryDown => inputs.canary_health = down,
-        Event::CanaryFailing => inputs.canary_health = Some(Health::Failing { reason: "timeout".to_owned() }),
+        Event::CanaryFailing => {
+            inputs.canary_health = Some(Health::Failing { reason: "timeout".to_owned() })
+        }
         Event::StableDown => inputs.stable_health = down,
         Event::Blind => (inputs.metrics_fresh_at, inputs.stable_health) = (None, None),
         Event::WarmFails => inputs.warmed = Some(Err("never settled".to_owned())),
@@ -227,6 +230,7 @@ fn a_record_survives_being_written_down() {
 fn cut_streams_are_counted_for_both_arms() {
     let mut drive = Drive::new(42, LOAD, Truth::times(0.9), hasty());
     drive.until_observing(5.0);
-    drive.tick_with(|i| i.records.iter_mut().take(2).for_each(|record| record.finish = Finish::Cut));
+    drive
+        .tick_with(|i| i.records.iter_mut().take(2).for_each(|record| record.finish = Finish::Cut));
     assert_eq!(drive.record.status().streams_cut, 2);
 }

@@ -49,7 +49,8 @@ fn the_share_that_proves_must_load_the_canary_like_a_stable_backend() {
 #[test]
 fn a_guard_on_what_no_session_has_is_refused() {
     let rule = guards()[0].rule.clone();
-    let (code, text) = refused(|plan| plan.guards = vec![Guard { metric: Metric::Throughput, rule }]);
+    let (code, text) =
+        refused(|plan| plan.guards = vec![Guard { metric: Metric::Throughput, rule }]);
     assert_eq!(code, "rollout.unsupported_guard");
     assert!(text.contains("throughput"));
     let rule = GuardRule::NotWorse { tolerance: 0.2, margin: 0.1 };

@@ -94,7 +94,12 @@ fn equal_arms_raise_an_alarm_in_less_than_alpha_of_all_streams_whatever_the_drif
             // The load triples while the canary's share grows.
             let ms = 100.0 * f64::exp(session as f64 / 550.0 + rng.unit());
             let ruler = Ruler { centre_ln: 5.0, span_ln: 1.2 };
-            test.observe(Draw { on_canary, probability }, Outcome::Measured(ms), ruler, Some(300.0));
+            test.observe(
+                Draw { on_canary, probability },
+                Outcome::Measured(ms),
+                ruler,
+                Some(300.0),
+            );
         }
         false_alarms += u32::from(test.ln_peak() >= f64::ln(1.0 / 0.05));
     }
@@ -140,5 +145,8 @@ fn a_declared_trade_may_be_slower_within_its_bound_and_no_further() {
     let load = Load { drift: 0.0, ..SINGLE };
     assert_eq!(run(33, load, truth, trade(1500.0)).record.state, RolloutState::Done);
     let broken = run(33, load, truth, trade(500.0));
-    assert!(rolled_back(&broken) && broken.record.transitions.iter().any(|t| t.why.contains("ttft_within")));
+    assert!(
+        rolled_back(&broken)
+            && broken.record.transitions.iter().any(|t| t.why.contains("ttft_within"))
+    );
 }

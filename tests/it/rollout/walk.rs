@@ -27,12 +27,20 @@ fn the_status_shows_steps_evidence_and_the_end() {
     let status = drive.record.status();
     assert_eq!((status.canary_percent, status.finished), (25.0, false));
     assert_eq!(status.steps.len(), 2);
-    assert_eq!((status.steps[0].verdict.as_str(), status.steps[1].verdict.as_str()), ("passed", "running"));
+    assert_eq!(
+        (status.steps[0].verdict.as_str(), status.steps[1].verdict.as_str()),
+        ("passed", "running")
+    );
     assert!(status.steps[0].sessions[&Arm::Canary] >= 30);
-    let (stable, canary) = (status.steps[0].ttft_p95_ms[&Arm::Stable], status.steps[0].ttft_p95_ms[&Arm::Canary]);
+    let (stable, canary) =
+        (status.steps[0].ttft_p95_ms[&Arm::Stable], status.steps[0].ttft_p95_ms[&Arm::Canary]);
     assert!(canary < stable, "{canary} {stable}");
     let tests: Vec<_> = status.evidence.iter().map(|test| test.test.as_str()).collect();
-    assert!(tests.contains(&"errors") && tests.contains(&"ttft_harm") && tests.contains(&"tpot_promote"));
+    assert!(
+        tests.contains(&"errors")
+            && tests.contains(&"ttft_harm")
+            && tests.contains(&"tpot_promote")
+    );
     drive.to_end();
     assert_eq!(drive.record.status().state, RolloutState::Done);
     assert!(drive.record.status().finished);
@@ -55,7 +63,8 @@ fn story(truth: Truth) -> String {
     while !drive.record.is_finished() {
         let actions = drive.tick();
         let share = format!("{} %", drive.record.percent);
-        let to = drive.record.transitions.last().map_or("planned", |transition| transition.to.as_str());
+        let to =
+            drive.record.transitions.last().map_or("planned", |transition| transition.to.as_str());
         let actions: Vec<_> = actions.iter().map(name).collect();
         let line = format!("{to} · {share} · {}", actions.join(", "));
         if line != last {
@@ -69,7 +78,10 @@ fn story(truth: Truth) -> String {
 fn name(action: &Action) -> String {
     match action {
         Action::Apply { table } => {
-            let arms = table.canary.iter().map(|arm| format!(" + {} at {} %", arm.backends[0].id, table.canary_percent));
+            let arms = table
+                .canary
+                .iter()
+                .map(|arm| format!(" + {} at {} %", arm.backends[0].id, table.canary_percent));
             let lease = if table.lease_ms.is_some() { ", lease" } else { "" };
             format!("apply({}{}{lease})", table.stable.backends[0].id, arms.collect::<String>())
         }

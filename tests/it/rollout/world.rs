@@ -3,12 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use perf_agent::base::{EffectKey, Millis, RolloutId, Rng, SeededRng};
+use perf_agent::base::{EffectKey, Millis, Rng, RolloutId, SeededRng};
 use perf_agent::domain::{
     Arm, ArmWeight, Backend, Finish, Guard, GuardRule, Metric, Proposal, Provenance, RequestRecord,
     RequestStats, RolloutPlan, RolloutState, ServingConfig, TrafficTable,
 };
-use perf_agent::rollout::{Action, Health, Inputs, Lock, Record, Start, default_plan, pending, step};
+use perf_agent::rollout::{
+    Action, Health, Inputs, Lock, Record, Start, default_plan, pending, step,
+};
 use rand_distr::{Distribution, Normal};
 
 /// Moment at which a rollout is planned; the baseline is measured before it.
@@ -207,9 +209,17 @@ impl World {
             Arm::Stable => Truth { failures: self.stable_failures, ..Truth::times(1.0) },
         };
         let shared = truth.under_load(if arm == Arm::Canary { weight } else { 0.5 });
-        let ttft_ms = 200.0 * truth.ttft * shared * load * f64::exp(session.slowness_ln + noise)
+        let ttft_ms = 200.0
+            * truth.ttft
+            * shared
+            * load
+            * f64::exp(session.slowness_ln + noise)
             * if cached { 0.5 } else { 1.0 };
-        let tpot_ms = 30.0 * truth.tpot * shared * load.sqrt() * f64::exp(session.slowness_ln / 3.0 + tpot_noise);
+        let tpot_ms = 30.0
+            * truth.tpot
+            * shared
+            * load.sqrt()
+            * f64::exp(session.slowness_ln / 3.0 + tpot_noise);
         let failed = coin < truth.failures;
         let e2e_ms = if failed { 5.0 } else { ttft_ms + 99.0 * tpot_ms };
         let started = Millis(turn.at_us / 1000);
@@ -230,7 +240,8 @@ impl World {
             status: if failed { 500 } else { 200 },
             finish: if failed { Finish::Failed } else { Finish::Complete },
         };
-        let arm = if arm == Arm::Canary { self.table.canary.as_ref() } else { Some(&self.table.stable) };
+        let arm =
+            if arm == Arm::Canary { self.table.canary.as_ref() } else { Some(&self.table.stable) };
         let server = arm.map(|arm| arm.backends[0].id.clone()).unwrap_or_default();
         self.under_way.push((record, server));
         if turn.left > 0 {
@@ -403,7 +414,11 @@ impl Drive {
 
     /// One look. With `Some(count)` the agent dies after so many of its actions, reads its record again and
     /// does what is pending.
-    pub fn tick_dying(&mut self, dies: Option<usize>, change: impl FnOnce(&mut Inputs)) -> Vec<Action> {
+    pub fn tick_dying(
+        &mut self,
+        dies: Option<usize>,
+        change: impl FnOnce(&mut Inputs),
+    ) -> Vec<Action> {
         self.now = self.now.plus(TICK_MS);
         let ended = self.world.advance(self.now);
         let mut inputs = self.world.look(ended, self.now);
@@ -430,7 +445,12 @@ impl Drive {
     pub fn until(&mut self, there: impl Fn(&Record) -> bool) {
         let end = self.now.plus(3 * 3_600_000);
         while !there(&self.record) {
-            assert!(self.now < end, "never got there; now {:?} {:?}", self.record.state, self.record.hold);
+            assert!(
+                self.now < end,
+                "never got there; now {:?} {:?}",
+                self.record.state,
+                self.record.hold
+            );
             self.tick();
         }
     }
@@ -452,7 +472,8 @@ impl Drive {
     /// First exposure → promoted or rolled back [s].
     pub fn decided_s(&self) -> f64 {
         let exposed = self.record.steps.first().map_or(self.now, |step| step.started);
-        let mut ends = self.record.transitions.iter().filter(|t| t.to == "rolling_back" || t.to == "done");
+        let mut ends =
+            self.record.transitions.iter().filter(|t| t.to == "rolling_back" || t.to == "done");
         let decided = ends.next().map_or(self.now, |transition| transition.at);
         decided.since(exposed) as f64 / 1000.0
     }

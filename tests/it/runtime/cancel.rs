@@ -44,7 +44,11 @@ fn endless(polite: bool) -> (Arc<Rig>, Arc<ManualClock>, Arc<AtomicBool>) {
 }
 
 fn graph() -> Arc<perf_agent::graph::Graph> {
-    draw("endless").channel("n", number(), Reducer::Sum).node("work", Some("n"), &[1]).node("next", None, &[]).done()
+    draw("endless")
+        .channel("n", number(), Reducer::Sum)
+        .node("work", Some("n"), &[1])
+        .node("next", None, &[])
+        .done()
 }
 
 /// Starts the run, and returns once its node has said something.

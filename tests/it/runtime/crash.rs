@@ -179,7 +179,11 @@ fn child() {
         let waits = |status| matches!(status, ThreadStatus::Interrupted | ThreadStatus::Busy);
         while point.starts_with("during") {
             let state = rig.runtime.state(&rig.thread).await.unwrap();
-            if state.is_some_and(|state| waits(state.status) && state.next == ["pause"] && (state.wake_at.is_some() || !state.interrupts.is_empty())) {
+            if state.is_some_and(|state| {
+                waits(state.status)
+                    && state.next == ["pause"]
+                    && (state.wake_at.is_some() || !state.interrupts.is_empty())
+            }) {
                 stage.at(&point);
             }
         }
@@ -252,7 +256,9 @@ async fn killed_before_the_effect_it_happens_once() {
     for policy in ["probe", "at_most_once"] {
         let (_folder, stage) = crash("before effect", policy);
         assert!(stage.happened().is_empty());
-        let rig = take_over(&stage, if policy == "probe" { "probe" } else { "at_most_once" }, clock()).await;
+        let rig =
+            take_over(&stage, if policy == "probe" { "probe" } else { "at_most_once" }, clock())
+                .await;
         done(&rig.state().await);
         assert_eq!(stage.happened().len(), 1);
         linear(&rig).await;
@@ -286,7 +292,9 @@ async fn killed_between_effect_and_finish_any_other_effect_is_sent_again_under_t
 async fn killed_between_finish_and_commit_the_effect_is_not_made_again() {
     for policy in ["probe", "at_most_once"] {
         let (_folder, stage) = crash("before commit", policy);
-        let rig = take_over(&stage, if policy == "probe" { "probe" } else { "at_most_once" }, clock()).await;
+        let rig =
+            take_over(&stage, if policy == "probe" { "probe" } else { "at_most_once" }, clock())
+                .await;
         done(&rig.state().await);
         assert_eq!(stage.happened().len(), 1);
         linear(&rig).await;

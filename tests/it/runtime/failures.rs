@@ -99,8 +99,9 @@ async fn a_condition_that_is_not_a_truth_fails_the_run_instead_of_picking_a_rout
         .channel("n", number(), Reducer::Replace)
         .choice("a", Some("n"), &[("n", Some(0)), ("", None)])
         .done();
-    let state =
-        Rig::new(Crew::default().does("a", |_, _| wrote([("n", json!(1))]))).run(&graph, Value::Null).await;
+    let state = Rig::new(Crew::default().does("a", |_, _| wrote([("n", json!(1))])))
+        .run(&graph, Value::Null)
+        .await;
     assert_eq!(code(&state), "runtime.route");
 }
 

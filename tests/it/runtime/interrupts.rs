@@ -18,9 +18,11 @@ pub fn question(answer_schema: Value) -> Outcome {
 }
 
 fn asking() -> Draw {
-    draw("ask")
-        .channel("decision", json!({ "type": "string" }), Reducer::Replace)
-        .node("approve", Some("decision"), &[])
+    draw("ask").channel("decision", json!({ "type": "string" }), Reducer::Replace).node(
+        "approve",
+        Some("decision"),
+        &[],
+    )
 }
 
 fn approver(expires_at: Option<u64>, on_expiry: Option<Value>) -> Crew {
@@ -84,17 +86,14 @@ async fn answers_that_do_not_fit_are_refused_and_change_nothing() {
 
 #[tokio::test]
 async fn with_two_questions_open_an_answer_must_name_one() {
-    let graph = draw("two")
-        .start(&[0, 1])
-        .node("a", None, &[])
-        .node("b", None, &[])
-        .done();
-    let ask = |view: &perf_agent::runtime::StateView, _: &perf_agent::runtime::TaskContext| {
-        match view.answer {
+    let graph = draw("two").start(&[0, 1]).node("a", None, &[]).node("b", None, &[]).done();
+    let ask =
+        |view: &perf_agent::runtime::StateView, _: &perf_agent::runtime::TaskContext| match view
+            .answer
+        {
             None => Ok(question(json!({}))),
             Some(_) => wrote([]),
-        }
-    };
+        };
     let rig = Rig::new(Crew::default().does("a", ask).does("b", ask));
     let state = rig.run(&graph, Value::Null).await;
     let unclear = rig.runtime.resume(&rig.thread, None, json!(1), "ada").await.unwrap_err();
@@ -110,7 +109,11 @@ async fn with_two_questions_open_an_answer_must_name_one() {
 async fn a_question_nobody_answers_answers_itself_when_it_expires() {
     let rig = Rig::new(approver(Some(50_000), Some(json!("reject"))));
     let state = rig.run(&asking().done(), Value::Null).await;
-    assert_eq!(state.status, ThreadStatus::Interrupted, "resting does not sleep a person's time away");
+    assert_eq!(
+        state.status,
+        ThreadStatus::Interrupted,
+        "resting does not sleep a person's time away"
+    );
     let clock = super::support::LeapClock::at(60_000);
     let later = Rig::on(rig.store.clone(), clock, approver(Some(50_000), Some(json!("reject"))));
     later.rest().await;

@@ -43,7 +43,8 @@ async fn parallel_nodes_see_one_snapshot_and_fold_in_the_order_of_the_graph() {
         .node("right", Some("items"), &[2])
         .node("join", Some("seen"), &[])
         .done();
-    let count = |view: &perf_agent::runtime::StateView| view.channels["items"].as_array().unwrap().len();
+    let count =
+        |view: &perf_agent::runtime::StateView| view.channels["items"].as_array().unwrap().len();
     let crew = Crew::default()
         .does("left", move |view, _| wrote([("items", json!([10 + count(view)]))]))
         .does("right", move |view, _| wrote([("items", json!([20 + count(view)]))]))
@@ -71,10 +72,8 @@ async fn a_misspelt_channel_fails_the_node_and_names_the_one_meant() {
 
 #[tokio::test]
 async fn a_value_of_the_wrong_type_is_refused_and_nothing_is_stored() {
-    let graph = draw("typed")
-        .channel("n", number(), Reducer::Replace)
-        .node("write", Some("n"), &[])
-        .done();
+    let graph =
+        draw("typed").channel("n", number(), Reducer::Replace).node("write", Some("n"), &[]).done();
     let crew = Crew::default().does("write", |_, _| wrote([("n", json!("three"))]));
     let state = Rig::new(crew).run(&graph, Value::Null).await;
     assert_eq!((code(&state), state.values.len()), ("runtime.write_invalid", 0));
@@ -236,13 +235,13 @@ async fn a_second_run_is_refused_queued_or_takes_over_as_asked() {
         .node("count", Some("n"), &[1])
         .node("ask", None, &[])
         .done();
-    let crew = Crew::default().does("count", |_, _| wrote([("n", json!(1))])).does(
-        "ask",
-        |view, _| match view.answer {
-            Some(_) => wrote([]),
-            None => Ok(super::interrupts::question(json!({}))),
-        },
-    );
+    let crew =
+        Crew::default().does("count", |_, _| wrote([("n", json!(1))])).does("ask", |view, _| {
+            match view.answer {
+                Some(_) => wrote([]),
+                None => Ok(super::interrupts::question(json!({}))),
+            }
+        });
     let rig = Rig::new(crew);
     rig.run(&graph, Value::Null).await;
     let start = |multitask| {
@@ -269,8 +268,7 @@ async fn a_value_that_a_new_version_of_the_graph_cannot_hold_is_refused_not_lost
         .channel("n", json!({ "type": "string" }), Reducer::Replace)
         .node("a", None, &[])
         .done();
-    let renamed =
-        draw("g").channel("m", number(), Reducer::Replace).node("b", None, &[]).done();
+    let renamed = draw("g").channel("m", number(), Reducer::Replace).node("b", None, &[]).done();
     let rig = Rig::new(Crew::default().does("a", |_, _| wrote([("n", json!(3))])));
     rig.run(&old, Value::Null).await;
     let refused = rig.runtime.start(&rig.thread, new, Value::Null, Value::Null).await;

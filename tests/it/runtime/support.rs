@@ -76,7 +76,8 @@ impl Crew {
 
 impl NodeFactory for Crew {
     fn node(&self, definition: &graph::Node) -> Arc<dyn Node> {
-        let idle = || -> Arc<dyn Node> { Arc::new(Now(|_: &StateView, _: &TaskContext| wrote([]))) };
+        let idle =
+            || -> Arc<dyn Node> { Arc::new(Now(|_: &StateView, _: &TaskContext| wrote([]))) };
         self.0.get(&definition.name).cloned().unwrap_or_else(idle)
     }
 }
@@ -218,8 +219,7 @@ impl Draw {
         for node in &mut self.0.nodes {
             node.reads = all.clone();
         }
-        self.0.hash =
-            perf_agent::base::stable_hash(&[&serde_json::to_string(&self.0).unwrap()]);
+        self.0.hash = perf_agent::base::stable_hash(&[&serde_json::to_string(&self.0).unwrap()]);
         Arc::new(self.0)
     }
 }

@@ -38,7 +38,10 @@ fn waiting(wait: impl Fn(&TaskContext) -> WaitFor + Send + Sync + 'static) -> Cr
 }
 
 fn wait_graph() -> Arc<perf_agent::graph::Graph> {
-    draw("wait").channel("woken", json!({}), Reducer::Replace).node("wait", Some("woken"), &[]).done()
+    draw("wait")
+        .channel("woken", json!({}), Reducer::Replace)
+        .node("wait", Some("woken"), &[])
+        .done()
 }
 
 #[tokio::test]
@@ -108,7 +111,8 @@ impl Node for Sleeper {
 #[tokio::test]
 async fn in_simulated_time_a_node_is_timed_by_the_clock_it_moves() {
     for (sleep_ms, expected) in [(9_000, ""), (11_000, "runtime.node_timeout")] {
-        let graph = draw("sim").node("sleep", None, &[]).but(|node| node.timeout_ms = 10_000).done();
+        let graph =
+            draw("sim").node("sleep", None, &[]).but(|node| node.timeout_ms = 10_000).done();
         let state = Rig::new(Crew::default().has("sleep", Sleeper(sleep_ms)))
             .run(&graph, Value::Null)
             .await;

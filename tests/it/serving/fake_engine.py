@@ -1,7 +1,8 @@
 """A stand-in for an engine's program: listens, is healthy, has a page, and can fail the ways real engines do.
 
 FAKE_ENGINE picks how: ok · late (503 a few times) · value_error · never · stubborn (ignores SIGTERM) · worker (starts a
-child that leaves the process group, as engines' workers do).
+child that leaves the process group) · renamed (starts a child without the mark, as vLLM's engine core is once it has
+renamed itself and overwritten its environment).
 """
 
 import os
@@ -32,6 +33,10 @@ if MODE == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if MODE == "worker":
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+
+if MODE == "renamed":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={})
+    print("worker %d" % child.pid, flush=True)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -8,5 +8,6 @@ mod history;
 mod material;
 mod process_launcher;
 mod real_series;
-mod simulated;
+mod real_vllm;
 mod scraped;
+mod simulated;

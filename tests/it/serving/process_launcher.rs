@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use perf_agent::base::{Coded, EffectKey, SystemClock};
 use perf_agent::domain::{EngineKind, Knob, KnobValue, ServingConfig};
@@ -46,8 +47,7 @@ impl Place {
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let marked = |pid: &u32| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            !state.contains(") Z") && String::from_utf8_lossy(&environ).contains(&mark)
+            runs(*pid) && String::from_utf8_lossy(&environ).contains(&mark)
         };
         pids.filter(marked).collect()
     }
@@ -61,10 +61,17 @@ impl Drop for Place {
     }
 }
 
-/// Four ports that were free a moment ago, found by asking the kernel for one.
+/// Whether a process is there and not just the zombie of one.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+/// Four ports that no other test of this run has, below those the kernel hands out; another run starts elsewhere.
 fn free_ports() -> std::ops::RangeInclusive<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().min(u16::MAX - 4);
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let run = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    let port = 10_000 + run + 4 * TAKEN.fetch_add(1, Ordering::SeqCst);
     port..=port + 3
 }
 
@@ -84,6 +91,17 @@ async fn get(running: &Running, path: &str) -> String {
     match answer {
         Ok(answer) => answer.text().await.unwrap_or_default(),
         Err(_) => String::new(),
+    }
+}
+
+/// Makes a server crash and returns once its process is gone: its sockets close a moment before it ends.
+async fn crash(place: &Place, running: &Running) {
+    let record = std::fs::read(place.path().join("backends.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let pid = record[&running.backend.id]["process"]["pid"].as_u64().unwrap();
+    get(running, "/crash").await;
+    while runs(u32::try_from(pid).unwrap()) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -215,7 +233,7 @@ async fn strays_and_dead_trials_are_cleared_away_on_the_way_up() {
     let first = place.open().await;
     let dead = first.launch(&key("dead"), &seats(4), Purpose::Trial).await.unwrap();
     first.launch(&key("stray"), &seats(8), Purpose::Stable).await.unwrap();
-    get(&dead, "/crash").await;
+    crash(&place, &dead).await;
     drop(first);
     edit_book(place.path(), |book| book.retain(|id, _| *id == dead.backend.id));
     let second = place.open().await;
@@ -230,8 +248,10 @@ async fn a_crashed_stable_server_is_down_with_a_reason_and_is_restarted_but_not_
     let stable = launcher.launch(&key("a"), &seats(4), Purpose::Stable).await.unwrap();
     let trial = launcher.launch(&key("b"), &seats(4), Purpose::Trial).await.unwrap();
     for (round, restarted) in [(1, vec![stable.backend.id.clone()]), (2, vec![])] {
-        get(&stable, "/crash").await;
-        get(&trial, "/crash").await;
+        crash(&place, &stable).await;
+        if round == 1 {
+            crash(&place, &trial).await;
+        }
         let down = launcher.health(&stable.backend.id).await.unwrap();
         let reason = "fake engine serves tiny".to_owned();
         assert_eq!(down, Health::Down { reason }, "round {round}");
@@ -250,12 +270,36 @@ async fn a_restart_ends_the_workers_that_a_crash_left_behind() {
     let launcher = place.open().await;
     let stable = launcher.launch(&key("a"), &seats(4), Purpose::Stable).await.unwrap();
     let before = place.processes();
-    get(&stable, "/crash").await;
+    crash(&place, &stable).await;
     assert_eq!(launcher.restart_crashed().await.unwrap(), [stable.backend.id]);
     launcher.launch(&key("a"), &seats(4), Purpose::Stable).await.unwrap();
     let after = place.processes();
     assert_eq!((before.len(), after.len()), (2, 2));
     assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_hides_its_mark_does_not_survive_its_server() {
+    let place = Place::new("renamed");
+    let launcher = place.open().await;
+    let stable = launcher.launch(&key("a"), &seats(4), Purpose::Stable).await.unwrap();
+    let log = place.path().join(format!("logs/{}.log", stable.backend.id));
+    let workers = || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let pids = text.lines().filter_map(|line| line.strip_prefix("worker "));
+        pids.map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    let first = workers();
+    assert!(first.len() == 1 && runs(first[0]));
+    crash(&place, &stable).await;
+    assert!(runs(first[0]), "the crash left it behind");
+    launcher.restart_crashed().await.unwrap();
+    assert!(!runs(first[0]));
+    launcher.launch(&key("a"), &seats(4), Purpose::Stable).await.unwrap();
+    let second = workers();
+    assert!(second.len() == 2 && runs(second[1]));
+    launcher.stop(&stable.backend.id).await.unwrap();
+    assert!(!runs(second[1]));
 }
 
 #[tokio::test]

@@ -141,7 +141,9 @@ fn event(kind: &str) -> NewEvent {
     }
 }
 
-async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: CheckpointStore>(store: Store<S>) {
+async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: CheckpointStore>(
+    store: Store<S>,
+) {
     assert_eq!(store.head(&thread()).await.unwrap(), None);
     let mut pen = Pen::new(&*store, "t").await;
     pen.state.tasks = vec![Task {
@@ -153,7 +155,9 @@ async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: Checkpoi
     pen.state.signals = vec![("go".to_owned(), json!(1))];
     let mut states = Vec::new();
     for n in 0..5 {
-        states.push(pen.write(&[("n", Some(json!(n)), 0), ("text", Some(json!("x".repeat(900))), 0)]).await);
+        states.push(
+            pen.write(&[("n", Some(json!(n)), 0), ("text", Some(json!("x".repeat(900))), 0)]).await,
+        );
     }
     assert_eq!(store.head(&thread()).await.unwrap().as_ref(), states.last());
     for state in &states {
@@ -247,7 +251,9 @@ async fn events_are_numbered_without_gaps_whoever_writes_them<S: CheckpointStore
     commit.events = vec![event("A"), event("B")];
     store.commit(commit).await.unwrap();
     assert!(store.append_events(&thread(), pen.epoch, vec![event("C")]).await.unwrap());
-    assert!(store.put_task_writes(&thread(), pen.epoch, &result("a"), vec![event("D")]).await.unwrap());
+    assert!(
+        store.put_task_writes(&thread(), pen.epoch, &result("a"), vec![event("D")]).await.unwrap()
+    );
     let mut commit = pen.next(&[]);
     commit.events = vec![event("E")];
     store.commit(commit).await.unwrap();
@@ -267,7 +273,9 @@ fn letter(name: &str) -> Letter {
     Letter::Signal { name: name.to_owned(), payload: Value::Null }
 }
 
-async fn letters_come_in_order_once_and_a_dedupe_key_counts_for_ever<S: CheckpointStore>(store: Store<S>) {
+async fn letters_come_in_order_once_and_a_dedupe_key_counts_for_ever<S: CheckpointStore>(
+    store: Store<S>,
+) {
     let push = |name: &'static str, dedupe: Option<&'static str>| {
         let store = store.clone();
         async move { store.inbox_push(&thread(), &letter(name), Millis(1), dedupe).await.unwrap() }
@@ -333,7 +341,9 @@ fn result(node: &str) -> TaskResult {
     }
 }
 
-async fn results_of_finished_tasks_wait_for_the_superstep_to_close<S: CheckpointStore>(store: Store<S>) {
+async fn results_of_finished_tasks_wait_for_the_superstep_to_close<S: CheckpointStore>(
+    store: Store<S>,
+) {
     let mut pen = Pen::new(&*store, "t").await;
     for node in ["a", "b", "a"] {
         assert!(store.put_task_writes(&thread(), pen.epoch, &result(node), vec![]).await.unwrap());
@@ -366,7 +376,8 @@ async fn wakes_follow_the_newest_commit<S: CheckpointStore>(store: Store<S>) {
     soon.write(&[]).await;
     assert_eq!(store.next_wake().await.unwrap(), Some(Millis(500)));
     assert!(store.due(Millis(499), 9).await.unwrap().is_empty());
-    let names = |threads: Vec<ThreadId>| threads.into_iter().map(|thread| thread.0).collect::<Vec<_>>();
+    let names =
+        |threads: Vec<ThreadId>| threads.into_iter().map(|thread| thread.0).collect::<Vec<_>>();
     assert_eq!(names(store.due(Millis(1_000), 9).await.unwrap()), ["soon", "late"]);
     assert_eq!(names(store.due(Millis(1_000), 1).await.unwrap()), ["soon"]);
     store.put_wake(&late.state.thread, Millis(400)).await.unwrap();
@@ -411,7 +422,9 @@ async fn threads_are_listed_newest_first<S: CheckpointStore>(store: Store<S>) {
     assert_eq!(store.threads(1).await.unwrap().len(), 1);
 }
 
-async fn a_fork_has_the_history_up_to_its_point_and_goes_its_own_way<S: CheckpointStore>(store: Store<S>) {
+async fn a_fork_has_the_history_up_to_its_point_and_goes_its_own_way<S: CheckpointStore>(
+    store: Store<S>,
+) {
     let mut pen = Pen::new(&*store, "t").await;
     for n in 0..4 {
         let items: Vec<i32> = (0..=n).collect();
@@ -468,7 +481,9 @@ async fn a_graph_is_kept_by_its_hash<S: CheckpointStore>(store: Store<S>) {
     assert_eq!(store.graph("h").await.unwrap().as_deref(), Some("first"));
 }
 
-async fn documents_are_swapped_only_against_the_version_expected<S: CheckpointStore + Documents>(store: Store<S>) {
+async fn documents_are_swapped_only_against_the_version_expected<S: CheckpointStore + Documents>(
+    store: Store<S>,
+) {
     let put = |key: &'static str, expected, value| {
         let store = store.clone();
         async move { store.put("rollouts", key, expected, value).await.unwrap() }

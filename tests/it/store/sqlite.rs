@@ -133,7 +133,8 @@ async fn a_full_disk_is_said_and_harms_nothing_that_was_written() {
     let mut written = 0;
     let refused = loop {
         // Text that does not compress well.
-        let text: String = (0..400).map(|n| perf_agent::base::stable_hash(&[&format!("{written} {n}")])).collect();
+        let text: String =
+            (0..400).map(|n| perf_agent::base::stable_hash(&[&format!("{written} {n}")])).collect();
         match store.put("notes", &written.to_string(), None, json!(text)).await {
             Ok(_) => written += 1,
             Err(problem) => break problem,
@@ -161,7 +162,8 @@ async fn a_long_thread_is_kept_as_deltas() {
         .done();
     let crew = Crew::default().does("turn", |view, _| {
         let turn = view.visits["turn"];
-        let text: String = (0..64).map(|n| perf_agent::base::stable_hash(&[&format!("{turn} {n}")])).collect();
+        let text: String =
+            (0..64).map(|n| perf_agent::base::stable_hash(&[&format!("{turn} {n}")])).collect();
         wrote([("messages", json!([{ "id": turn.to_string(), "text": text }]))])
     });
     let rig = Rig::on(Arc::new(SqliteStore::open(&path).unwrap()), LeapClock::at(1), crew);
