@@ -41,6 +41,7 @@ pub(super) async fn assemble(
         targets: fleet.targets,
         documents: store.documents.clone(),
         clock: fleet.clock.clone(),
+        fleet: if fleet.simulated { scope.to_owned() } else { "this host".to_owned() },
         seed: settings.seed,
         rollout: settings.config.rollout.clone(),
         trial: settings.config.trial.clone(),

@@ -15,7 +15,8 @@ macro_rules! built_in {
 
 const GRAPHS: &[(&str, &str)] = built_in!("graphs": "optimize.yaml", "watch.yaml");
 const PROMPTS: &[(&str, &str)] = built_in!(
-    "prompts": "system.md", "understand.md", "diagnose.md", "propose.md", "approve.md", "report.md"
+    "prompts": "system.md", "understand.md", "diagnose.md", "propose.md", "approve.md", "undecided.md",
+    "report.md"
 );
 
 /// File name → text.

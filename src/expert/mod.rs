@@ -54,13 +54,22 @@ fn next_move(request: &ChatRequest) -> Result<Move, Error> {
             Some(_) => Move::Stop,
             None => Move::Call(
                 "explain_bottleneck",
-                serde_json::json!({"objective": facts::value(request, "objective"), "window_s": 60}),
+                serde_json::json!({
+                    "objective": facts::value(request, "objective"),
+                    "window_s": window_s(request),
+                }),
             ),
         }),
         "propose.md" => Ok(propose::next_move(request)),
         "report.md" => Ok(Move::Stop),
         other => Err(no_rule(other)),
     }
+}
+
+/// The window that the observation was made over, as far as the tool takes it [s].
+fn window_s(request: &ChatRequest) -> u64 {
+    let seen = facts::value(request, "observation");
+    seen["window_s"].as_f64().map_or(60, |window_s| (window_s.round() as u64).clamp(10, 600))
 }
 
 fn answer(request: &ChatRequest) -> Result<Value, Error> {

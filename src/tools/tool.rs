@@ -38,6 +38,8 @@ pub struct Services {
     pub documents: Arc<dyn Documents>,
     /// The clock, which a simulated world may own.
     pub clock: Arc<dyn Clock>,
+    /// Which fleet: locks and blocked configs of one simulated world are not another's.
+    pub fleet: String,
     /// Seed of every random choice.
     pub seed: u64,
     /// How rollouts go here.

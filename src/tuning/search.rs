@@ -112,6 +112,13 @@ pub fn search(request: &SearchRequest) -> Result<SearchResult, Error> {
     dedup(&mut configs);
     let count = configs.len();
     let (incumbent, finalists) = screen.round(configs, final_requests)?;
+    let mut finalists = finalists;
+    for candidate in &mut finalists {
+        // What the page merely reads back was set by nobody, and need not be set now.
+        candidate.config.0.retain(|knob, value| {
+            deployment.config.value(*knob).is_some() || twin.running.value(*knob) != Some(value)
+        });
+    }
     let shortlist = shortlist(deployment, &incumbent, &finalists);
     screened.push(Round { requests: final_requests, configs: count, kept: shortlist.len() });
     let mut reasons = reasons(request, &twin, &shortlist);

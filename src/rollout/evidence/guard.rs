@@ -31,6 +31,8 @@ pub struct GuardTests {
     pub full: Option<Bound>,
     /// Stable's own misses of twice its frozen p95.
     pub incident: Option<Bound>,
+    /// The canary's misses of the same bound: an incident is what both suffer from.
+    pub incident_canary: Option<Bound>,
 }
 
 /// The canary against stable.
@@ -86,6 +88,7 @@ impl GuardTests {
                 full: reading
                     .p95_ms
                     .map(|p95| Bound::new(p95 * (1.0 + margin), FULL_MISS_RATIO_MAX)),
+                incident_canary: incident.clone(),
                 incident,
             },
             GuardRule::Within { limit_ms, miss_ratio_max } => Self {
@@ -93,6 +96,7 @@ impl GuardTests {
                 compared: None,
                 within: Some(Bound::new(limit_ms, miss_ratio_max)),
                 full: Some(Bound::new(limit_ms, miss_ratio_max)),
+                incident_canary: incident.clone(),
                 incident,
             },
         }
@@ -131,6 +135,9 @@ impl GuardTests {
             (Arm::Canary, true) => self.full.as_mut().filter(|_| load_is_comparable),
         };
         if let Some(bound) = bound {
+            bound.test.observe(outcome.misses(bound.limit_ms));
+        }
+        if let Some(bound) = self.incident_canary.as_mut().filter(|_| first.arm == Arm::Canary) {
             bound.test.observe(outcome.misses(bound.limit_ms));
         }
     }

@@ -172,7 +172,9 @@ impl Evidence {
     pub fn incidents(&self) -> Vec<Alarm> {
         let errors = Test::misses("stable_errors", &self.stable_errors, ALPHA);
         let guards = self.guards.iter().filter_map(|guard| {
-            let bound = guard.incident.as_ref()?;
+            let (bound, canary) = (guard.incident.as_ref()?, guard.incident_canary.as_ref()?);
+            // A stable version that drowns while the canary swims is what the rollout is for.
+            Test::misses("canary", &canary.test, ALPHA).has_spoken().then_some(())?;
             Some(Test::misses(format!("stable_{}", slug(guard.metric)), &bound.test, ALPHA))
         });
         guards.chain([errors]).filter(Test::has_spoken).map(|test| test.alarm()).collect()

@@ -43,16 +43,15 @@ async fn one(
     action: &Action,
     results: &mut Inputs,
 ) -> Result<(), Error> {
-    let documents = cx.services.documents.as_ref();
     match action {
         Action::Lock { deployment, rollout } => {
-            results.lock = Some(ledger::lock(documents, deployment, rollout).await?);
+            results.lock = Some(ledger::lock(cx, deployment, rollout).await?);
         }
         Action::Unlock { deployment, rollout } => {
-            ledger::unlock(documents, deployment, rollout).await?;
+            ledger::unlock(cx, deployment, rollout).await?;
         }
         Action::Block { fingerprint, reason } => {
-            ledger::block(documents, &target.deployment.name, fingerprint, reason).await?;
+            ledger::block(cx, &target.deployment.name, fingerprint, reason).await?;
         }
         Action::Launch { key, config } => {
             results.provisioned = Some(launch(cx, launcher(target)?, key, config).await?);

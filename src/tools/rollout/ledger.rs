@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::base::{Documents, Problem, RolloutId};
+use crate::base::{Problem, RolloutId};
 use crate::rollout::{Lock, Record};
 use crate::tools::{Error, ToolContext};
 
@@ -53,11 +53,13 @@ impl Kept {
 
 /// Takes a deployment's lock for a rollout, or says who has it. Taking it again is fine.
 pub(super) async fn lock(
-    documents: &dyn Documents,
+    cx: &ToolContext,
     deployment: &str,
     id: &RolloutId,
 ) -> Result<Lock, Problem> {
-    let held = documents.get(LOCKS, deployment).await?;
+    let documents = &cx.services.documents;
+    let place = place(cx, deployment);
+    let held = documents.get(LOCKS, &place).await?;
     let version = held.as_ref().map_or(0, |document| document.version);
     let holder = held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned));
     match holder {
@@ -65,7 +67,7 @@ pub(super) async fn lock(
         Some(_) => Ok(Lock::Granted),
         None => {
             let mine = json!({"rollout": id});
-            let taken = documents.put(LOCKS, deployment, Some(version), mine).await?;
+            let taken = documents.put(LOCKS, &place, Some(version), mine).await?;
             let lost = || Lock::Held { by: "a rollout that was faster".to_owned() };
             Ok(taken.map_or_else(lost, |_| Lock::Granted))
         }
@@ -74,43 +76,50 @@ pub(super) async fn lock(
 
 /// Gives a lock back, if it is this rollout's.
 pub(super) async fn unlock(
-    documents: &dyn Documents,
+    cx: &ToolContext,
     deployment: &str,
     id: &RolloutId,
 ) -> Result<(), Problem> {
-    let Some(held) = documents.get(LOCKS, deployment).await? else { return Ok(()) };
+    let documents = &cx.services.documents;
+    let place = place(cx, deployment);
+    let Some(held) = documents.get(LOCKS, &place).await? else { return Ok(()) };
     if held.value["rollout"].as_str() == Some(id.as_str()) {
-        documents.put(LOCKS, deployment, Some(held.version), json!({"rollout": null})).await?;
+        documents.put(LOCKS, &place, Some(held.version), json!({"rollout": null})).await?;
     }
     Ok(())
 }
 
 /// Who holds a deployment, if anybody.
-pub(super) async fn holder(
-    documents: &dyn Documents,
-    deployment: &str,
-) -> Result<Option<String>, Problem> {
-    let held = documents.get(LOCKS, deployment).await?;
+pub(super) async fn holder(cx: &ToolContext, deployment: &str) -> Result<Option<String>, Problem> {
+    let documents = &cx.services.documents;
+    let place = place(cx, deployment);
+    let held = documents.get(LOCKS, &place).await?;
     Ok(held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned)))
 }
 
 /// Remembers that a config failed on a deployment.
 pub(super) async fn block(
-    documents: &dyn Documents,
+    cx: &ToolContext,
     deployment: &str,
     fingerprint: &str,
     reason: &str,
 ) -> Result<(), Problem> {
-    let key = format!("{deployment}/{fingerprint}");
-    documents.put(BLOCKED, &key, None, json!({"reason": reason})).await.map(|_| ())
+    let key = format!("{}/{fingerprint}", place(cx, deployment));
+    cx.services.documents.put(BLOCKED, &key, None, json!({"reason": reason})).await.map(|_| ())
 }
 
 /// Why a config is blocked on a deployment, if it is.
 pub(super) async fn blocked(
-    documents: &dyn Documents,
+    cx: &ToolContext,
     deployment: &str,
     fingerprint: &str,
 ) -> Result<Option<String>, Problem> {
-    let document = documents.get(BLOCKED, &format!("{deployment}/{fingerprint}")).await?;
+    let key = format!("{}/{fingerprint}", place(cx, deployment));
+    let document = cx.services.documents.get(BLOCKED, &key).await?;
     Ok(document.and_then(|d| d.value["reason"].as_str().map(str::to_owned)))
+}
+
+/// A deployment of this fleet: two simulated worlds may both have a `chat`.
+fn place(cx: &ToolContext, deployment: &str) -> String {
+    format!("{}/{deployment}", cx.services.fleet)
 }

@@ -54,12 +54,11 @@ async fn refuse_unfit(cx: &ToolContext, target: &Target, trial: &Trial) -> Resul
     if trial.outcome != TrialOutcome::Accepted {
         return Err(impossible("its trial was not accepted".to_owned()));
     }
-    let documents = cx.services.documents.as_ref();
-    if let Some(holder) = ledger::holder(documents, deployment).await? {
+    if let Some(holder) = ledger::holder(cx, deployment).await? {
         return Err(Error::Locked { deployment: deployment.clone(), holder });
     }
     let fingerprint = trial.proposal.config.fingerprint();
-    match ledger::blocked(documents, deployment, &fingerprint).await? {
+    match ledger::blocked(cx, deployment, &fingerprint).await? {
         Some(reason) => Err(impossible(format!("the same config failed here before: {reason}"))),
         None => Ok(()),
     }
