@@ -1,1 +1,3 @@
-//! Behaviour of `agent` through its public door.
+//! Behaviour of `agent` through its public door: the command line.
+
+mod crash;
