@@ -25,7 +25,7 @@ pub struct ConfigFile {
 
 /// One deployment: the launcher says how its servers come to be.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(tag = "launcher", rename_all = "snake_case")]
+#[serde(tag = "launcher", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DeploymentConfig {
     /// A fleet simulated in this process, in virtual time.
     Simulated {

@@ -4,6 +4,7 @@
 mod agent;
 mod api;
 mod cli;
+mod errors;
 mod graph;
 mod layers;
 mod llm;
