@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::sources::Texts;
 use super::{Error, Settings, graphs, models, sources, targets};
 use crate::base::{Clock, SystemClock, stable_hash};
+use crate::domain::Objective;
 use crate::graph::Graph;
-use crate::nodes::{Factory, Parts};
+use crate::nodes::{Check, Factory, Parts};
 use crate::runtime::{Runtime, RuntimeParts};
 use crate::store;
 use crate::tools::{Registry, Services};
@@ -54,6 +55,7 @@ pub(super) async fn assemble(
         model: chosen.model,
         system_prompt: system.into(),
         completion_tokens_max: COMPLETION_TOKENS_MAX,
+        checks: BTreeMap::from([("Objective".to_owned(), objective as Check)]),
     });
     let runtime = Runtime::new(RuntimeParts {
         store: store.checkpoints.clone(),
@@ -65,6 +67,13 @@ pub(super) async fn assemble(
     let (clock, simulated) = (fleet.clock, fleet.simulated);
     let model_line = chosen.line;
     Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated })
+}
+
+/// An objective that nobody can work towards is no answer, whoever gave it.
+fn objective(value: &serde_json::Value) -> Result<(), String> {
+    let objective: Objective =
+        serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+    objective.check()
 }
 
 /// Ids of runs must differ between processes that share a store, whatever the seed of the fleet.

@@ -111,3 +111,25 @@ impl Objective {
         })
     }
 }
+
+impl Objective {
+    /// Whether it can be worked towards: a bound or a metric to improve, bounds above zero and on latencies.
+    ///
+    /// Errors: what is wrong, in words fit for a person or a model.
+    pub fn check(&self) -> Result<(), String> {
+        if self.targets.is_empty() && self.improve.is_none() {
+            return Err("it has neither a bound in `targets` nor a metric in `improve`; the goal must name one, \
+                        for example \"p95 TTFT under 300 ms\""
+                .to_owned());
+        }
+        for Target { metric, max_ms, .. } in &self.targets {
+            if !matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl | Metric::E2e) {
+                return Err(format!("{metric} is no latency and cannot be bounded in ms"));
+            }
+            if !(*max_ms > 0.0 && max_ms.is_finite()) {
+                return Err(format!("{metric} cannot be {max_ms} ms or less"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -121,7 +121,12 @@ impl<'a> Talk<'a> {
         for _ in 0..=REPAIRS_MAX {
             let reply = self.chat().await?;
             self.remember(&reply);
-            match parse(&reply.content, &validator) {
+            let check = self.node.parts.checks.get(&spec.output_name);
+            let fits = |value: Value| match check {
+                Some(check) => check(&value).map(|()| value),
+                None => Ok(value),
+            };
+            match parse(&reply.content, &validator).and_then(fits) {
                 Ok(answer) => return Ok(answer),
                 Err(why) => misfit = why,
             }

@@ -19,7 +19,12 @@ pub struct Parts {
     pub system_prompt: Arc<str>,
     /// Longest answer of one generation [tokens].
     pub completion_tokens_max: u32,
+    /// What a type's schema cannot say, by the type's name: an answer that fails is repaired or refused.
+    pub checks: BTreeMap<String, Check>,
 }
+
+/// Says what is wrong with a value whose schema is right.
+pub type Check = fn(&serde_json::Value) -> Result<(), String>;
 
 /// Builds workers over one set of parts.
 pub struct Factory {

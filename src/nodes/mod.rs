@@ -10,4 +10,4 @@ mod set;
 mod tool;
 mod wait;
 
-pub use factory::{Factory, Parts};
+pub use factory::{Check, Factory, Parts};

@@ -64,8 +64,6 @@ pub struct RolloutSettings {
     pub soak_s: f64,
     /// Longest wait for a drained version's requests [s].
     pub drain_max_s: f64,
-    /// The data plane reverts to stable when the agent is silent this long [s].
-    pub lease_s: f64,
 }
 
 impl Default for RolloutSettings {
@@ -77,7 +75,6 @@ impl Default for RolloutSettings {
             sessions_min: 50,
             soak_s: 300.0,
             drain_max_s: 600.0,
-            lease_s: 120.0,
         }
     }
 }

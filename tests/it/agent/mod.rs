@@ -1,3 +1,5 @@
 //! Behaviour of `agent` through its public door: the command line.
 
+mod config;
 mod crash;
+mod model;
