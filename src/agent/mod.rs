@@ -11,6 +11,7 @@ mod load;
 mod models;
 mod outcome;
 mod settings;
+mod simulation;
 mod sources;
 mod targets;
 mod vocabulary;
@@ -27,3 +28,4 @@ pub use outcome::{OptimizeResult, RolloutResult, Started};
 pub type Journal = crate::runtime::Follow;
 
 pub use settings::{ModelChoice, ModelSettings, Settings};
+pub use simulation::{SimulationSettings, run_simulation};

@@ -94,6 +94,8 @@ pub enum Command {
     },
     /// The data plane: a weighted, sticky, streaming reverse proxy
     Proxy(Proxy),
+    /// One simulated engine as a server: vLLM's paths, pages and answers, without a GPU
+    Simulate(Simulate),
     /// Put open-loop chat load on an OpenAI-compatible server and print what its clients saw
     Load(Load),
     /// Say what is there: key, model, GPUs, engines, store
@@ -222,6 +224,17 @@ pub struct Proxy {
     /// File that keeps the table over restarts
     #[arg(long)]
     pub state: PathBuf,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Port on this machine; 0 takes any that is free
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// Simulated seconds per second: above 1, every wait is shorter
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
 }
 
 /// `load`.

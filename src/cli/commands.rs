@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::args::{self, Cli, Command, Common, Format};
 use super::{Exit, optimize, report, settings, threads};
 use crate::agent::{
-    Agent, Drawing, Error, LoadRequest, ProxySettings, Settings, graph_schema, put_load, run_proxy,
+    Agent, Drawing, Error, LoadRequest, ProxySettings, Settings, SimulationSettings, graph_schema,
+    put_load, run_proxy, run_simulation,
 };
 
 pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
@@ -18,6 +19,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Graph { command } => graph(common, &command).await,
         Command::Tools { command } => tools(common, &command).await,
         Command::Proxy(args) => proxy(args).await,
+        Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,
         Command::Doctor => doctor(common).await,
     }
@@ -106,6 +108,27 @@ async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {
 async fn proxy(args: args::Proxy) -> Result<Exit, Error> {
     let settings = ProxySettings { listen: args.listen, control: args.control, state: args.state };
     run_proxy(settings, stopped()).await?;
+    Ok(Exit::Done)
+}
+
+async fn simulate(common: &Common, args: &args::Simulate) -> Result<Exit, Error> {
+    let settings = resolved(common)?;
+    let settings = SimulationSettings {
+        listen: (std::net::Ipv4Addr::LOCALHOST, args.port).into(),
+        speed: args.speed,
+        seed: settings.seed,
+        config: settings.config,
+    };
+    let json = is_json(common);
+    let announce = |listen: std::net::SocketAddr, model: &str| {
+        let url = format!("http://{listen}");
+        if json {
+            println!("{}", json!({"url": url, "served_model": model}));
+        } else {
+            println!("{model} is simulated at {url}");
+        }
+    };
+    run_simulation(settings, announce, stopped()).await?;
     Ok(Exit::Done)
 }
 

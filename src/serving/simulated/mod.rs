@@ -13,6 +13,7 @@ mod fleet;
 mod gpus;
 mod histogram;
 mod history;
+mod http;
 mod journal;
 mod launcher;
 mod load;
@@ -29,6 +30,7 @@ mod traffic;
 mod truth;
 mod world;
 
+pub use self::http::serve;
 pub use fault::{AppliesTo, Fault};
 pub use spec::{Traffic, WorldSpec};
 pub use world::World;

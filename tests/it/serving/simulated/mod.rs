@@ -3,6 +3,8 @@
 mod clock;
 mod durability;
 mod fleet;
+mod http;
+mod http_client;
 mod observing;
 mod pages;
 mod support;
