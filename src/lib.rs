@@ -26,5 +26,5 @@ pub mod expert;
 pub mod nodes;
 
 // Edges.
-// Being written, not joined yet: pub mod api;
+pub mod api;
 pub mod cli;

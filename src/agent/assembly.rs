@@ -1,11 +1,11 @@
 //! The only place that builds things.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::sources::Texts;
 use super::{Error, Settings, graphs, models, sources, targets};
-use crate::base::{Clock, SystemClock, stable_hash};
+use crate::base::{Clock, Millis, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::domain::Objective;
 use crate::graph::Graph;
 use crate::nodes::{Check, Factory, Parts};
@@ -26,6 +26,15 @@ pub(super) struct Assembled {
     pub(super) model_line: String,
     pub(super) store: store::Store,
     pub(super) simulated: bool,
+    rng: Mutex<SeededRng>,
+}
+
+impl Assembled {
+    /// An id for a new thread.
+    pub(super) fn fresh_thread(&self, now: Millis) -> ThreadId {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        ThreadId::fresh(now, &mut *rng)
+    }
 }
 
 /// Puts an agent together. `scope` names its simulated world.
@@ -66,7 +75,8 @@ pub(super) async fn assemble(
     });
     let (clock, simulated) = (fleet.clock, fleet.simulated);
     let model_line = chosen.line;
-    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated })
+    let rng = Mutex::new(SeededRng::stream(unique_seed(), "thread ids"));
+    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated, rng })
 }
 
 /// An objective that nobody can work towards is no answer, whoever gave it.

@@ -4,18 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembled, assemble, unique_seed};
 use super::{Check, Drawing, Error, OptimizeResult, Settings, Started, doctor, graphs};
-use crate::base::{Clock, EffectKey, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::runtime::{Activate, Follow, Next, ThreadState, ThreadStatus, ThreadSummary};
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
 
 /// Collection of how runs were started.
 const STARTED: &str = "started";
+/// Collection of threads that were made before their first run.
+const CREATED: &str = "threads";
+/// Threads looked at for work that was left behind.
+const THREADS_MAX: usize = 10_000;
 
 /// A goal for one deployment.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Goal {
 pub struct Agent {
     parts: Arc<Assembled>,
     settings: Arc<Settings>,
+    /// Name of the simulated world.
+    scope: String,
 }
 
 impl Agent {
@@ -40,8 +46,7 @@ impl Agent {
     pub async fn for_new_thread(settings: Settings) -> Result<(Self, ThreadId), Error> {
         let thread = ThreadId::fresh(SystemClock.now(), &mut SeededRng::new(unique_seed()));
         let store = store::open(&settings.store_url)?;
-        let parts = assemble(&settings, store, thread.as_str()).await?;
-        Ok((Self { parts: Arc::new(parts), settings: Arc::new(settings) }, thread))
+        Ok((Self::assembled(settings, store, thread.to_string()).await?, thread))
     }
 
     /// An agent for a thread that was started before, with the fleet and the seed it was started with.
@@ -55,15 +60,32 @@ impl Agent {
         if let Some(text) = &started.config {
             settings.config = super::ConfigFile::parse("the config of this thread", text)?;
         }
-        let parts = assemble(&settings, store, thread.as_str()).await?;
-        Ok(Self { parts: Arc::new(parts), settings: Arc::new(settings) })
+        let scope = started.scope.unwrap_or_else(|| thread.to_string());
+        Self::assembled(settings, store, scope).await
     }
 
     /// An agent that many threads share: `scope` names its simulated world.
     pub async fn shared(settings: Settings, scope: &str) -> Result<Self, Error> {
         let store = store::open(&settings.store_url)?;
-        let parts = assemble(&settings, store, scope).await?;
-        Ok(Self { parts: Arc::new(parts), settings: Arc::new(settings) })
+        Self::assembled(settings, store, scope.to_owned()).await
+    }
+
+    async fn assembled(
+        settings: Settings,
+        store: store::Store,
+        scope: String,
+    ) -> Result<Self, Error> {
+        let parts = Arc::new(assemble(&settings, store, &scope).await?);
+        Ok(Self { parts, settings: Arc::new(settings), scope })
+    }
+
+    /// Makes a thread that has no run yet.
+    pub async fn create_thread(&self) -> Result<ThreadId, Error> {
+        let now = SystemClock.now();
+        let thread = self.parts.fresh_thread(now);
+        let made = json!({"created_ms": now.0});
+        let put = self.parts.store.documents.put(CREATED, thread.as_str(), Some(0), made).await;
+        put.map(|_| thread).map_err(Error::Run)
     }
 
     /// Starts a graph on a thread. `config` is the text of the config file, kept for a later resume.
@@ -76,8 +98,34 @@ impl Agent {
         input: Value,
         approved: bool,
         config: Option<String>,
-    ) -> Result<(), Error> {
-        let definition = self.graph(graph)?;
+    ) -> Result<RunId, Error> {
+        let approval = if approved { "never" } else { "ask" };
+        let context = Map::from_iter([("approval".to_owned(), json!(approval))]);
+        self.start_with(thread, graph, input, context, config).await
+    }
+
+    /// Like [`Agent::start`], with a context of the caller's. Who operates is never the caller's to say.
+    ///
+    /// Errors: [`Error::UnknownGraph`]; input or context that does not fit.
+    pub async fn start_with(
+        &self,
+        thread: &ThreadId,
+        graph: &str,
+        input: Value,
+        mut context: Map<String, Value>,
+        config: Option<String>,
+    ) -> Result<RunId, Error> {
+        let definition = self.graph(graph)?.clone();
+        let own = [("operator", self.settings.operator.as_str()), ("approval", "ask")];
+        for (name, value) in own {
+            if definition.context.contains_key(name)
+                && (name == "operator" || !context.contains_key(name))
+            {
+                context.insert(name.to_owned(), json!(value));
+            }
+        }
+        let context = Value::Object(context);
+        let run = self.parts.runtime.start(thread, definition, input, context).await?;
         let started = Started {
             graph: graph.to_owned(),
             seed: self.settings.seed,
@@ -86,12 +134,11 @@ impl Agent {
             config,
             started_ms: self.parts.clock.now().0,
             wall_s: 0.0,
+            run: Some(run.clone()),
+            scope: (self.scope != thread.as_str()).then(|| self.scope.clone()),
         };
         self.keep_started(thread, &started).await?;
-        let approval = if approved { "never" } else { "ask" };
-        let context = json!({"operator": self.settings.operator, "approval": approval});
-        self.parts.runtime.start(thread, definition.clone(), input, context).await?;
-        Ok(())
+        Ok(run)
     }
 
     /// Runs a thread until it is done, failed, or waits for a person. Adds the time it took to the thread's.
@@ -146,6 +193,40 @@ impl Agent {
         state.ok_or_else(|| Error::UnknownThread(thread.to_string()))
     }
 
+    /// The thread as it stands; `None`: it was made, and nothing ran on it yet.
+    ///
+    /// Errors: [`Error::UnknownThread`].
+    pub async fn look(&self, thread: &ThreadId) -> Result<Option<ThreadState>, Error> {
+        if let Some(state) = self.parts.runtime.state(thread).await? {
+            return Ok(Some(state));
+        }
+        for collection in [CREATED, STARTED] {
+            let known = self.parts.store.documents.get(collection, thread.as_str()).await;
+            if known.map_err(Error::Run)?.is_some() {
+                return Ok(None);
+            }
+        }
+        Err(Error::UnknownThread(thread.to_string()))
+    }
+
+    /// Unfinished threads of this agent's world: those that a process left behind.
+    pub(super) async fn unfinished(&self) -> Result<Vec<ThreadId>, Error> {
+        let mut found = Vec::new();
+        for row in self.threads(THREADS_MAX).await? {
+            if !matches!(row.status, ThreadStatus::Busy | ThreadStatus::Idle) {
+                continue;
+            }
+            match started(&self.parts.store, &row.thread).await {
+                Ok(started) if started.scope.as_ref() == Some(&self.scope) => {
+                    found.push(row.thread)
+                }
+                Ok(_) | Err(Error::UnknownThread(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// Every checkpoint of a thread, newest first.
     pub async fn history(&self, thread: &ThreadId) -> Result<Vec<ThreadState>, Error> {
         Ok(self.parts.runtime.history(thread, None, 10_000).await?)
@@ -163,8 +244,12 @@ impl Agent {
 
     /// What a run came to.
     pub async fn result(&self, thread: &ThreadId) -> Result<OptimizeResult, Error> {
-        let state = self.state(thread).await?;
         let started = started(&self.parts.store, thread).await?;
+        let state = match (self.look(thread).await?, &started.run) {
+            (Some(state), _) => state,
+            (None, Some(run)) => return Ok(OptimizeResult::queued(thread, run.clone(), &started)),
+            (None, None) => return Err(Error::UnknownThread(thread.to_string())),
+        };
         Ok(OptimizeResult::of(thread, &state, &started))
     }
 
@@ -213,6 +298,11 @@ impl Agent {
     /// The model that decides, and why that one.
     pub fn model_line(&self) -> &str {
         &self.parts.model_line
+    }
+
+    /// Whether the fleet is simulated in this process.
+    pub fn is_simulated(&self) -> bool {
+        self.parts.simulated
     }
 
     /// The deployments' clock.

@@ -86,9 +86,38 @@ pub struct Started {
     pub started_ms: u64,
     /// Wall time spent so far, over all processes [s].
     pub wall_s: f64,
+    /// The run that was started last.
+    #[serde(default)]
+    pub run: Option<RunId>,
+    /// The simulated world it lives in; `None`: one of its own, named after the thread.
+    #[serde(default)]
+    pub scope: Option<String>,
 }
 
 impl OptimizeResult {
+    /// The result of a run that nobody has begun to work on.
+    pub fn queued(thread: &ThreadId, run: RunId, started: &Started) -> Self {
+        Self {
+            run_id: run,
+            thread_id: thread.clone(),
+            status: Outcome::Running,
+            model: started.model.clone(),
+            seed: started.seed,
+            objective: None,
+            diagnosis: None,
+            baseline: None,
+            after: None,
+            change: BTreeMap::new(),
+            rollout: None,
+            trials: Vec::new(),
+            report: None,
+            question: None,
+            error: None,
+            wall_s: 0.0,
+            virtual_s: 0.0,
+        }
+    }
+
     /// Reads the result from a thread's state.
     pub fn of(thread: &ThreadId, state: &ThreadState, started: &Started) -> Self {
         let values = &state.values;
@@ -125,8 +154,10 @@ fn outcome(state: &ThreadState, rollout: Option<&RolloutStatus>) -> Outcome {
     if state.error.is_some() || state.status == ThreadStatus::Cancelled {
         return Outcome::Failed;
     }
-    if !state.status.is_over() {
-        return Outcome::Interrupted;
+    match state.status {
+        ThreadStatus::Interrupted => return Outcome::Interrupted,
+        status if !status.is_over() => return Outcome::Running,
+        _ => {}
     }
     match rollout.map(|r| &r.state) {
         None => Outcome::NoChange,

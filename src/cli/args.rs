@@ -92,6 +92,8 @@ pub enum Command {
         #[command(subcommand)]
         command: Tools,
     },
+    /// The HTTP API, on this machine only
+    Serve(Serve),
     /// The data plane: a weighted, sticky, streaming reverse proxy
     Proxy(Proxy),
     /// One simulated engine as a server: vLLM's paths, pages and answers, without a GPU
@@ -210,6 +212,17 @@ pub enum Tools {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Port; 0 takes a free one
+    #[arg(long, default_value_t = 8002)]
+    pub port: u16,
+    /// Address of this machine; any that others could reach is refused
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: std::net::IpAddr,
 }
 
 /// `proxy`.

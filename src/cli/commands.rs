@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::{self, Cli, Command, Common, Format};
-use super::{Exit, optimize, report, settings, threads};
+use super::{Exit, optimize, report, serve, settings, threads};
 use crate::agent::{
     Agent, Drawing, Error, LoadRequest, ProxySettings, Settings, SimulationSettings, graph_schema,
     put_load, run_proxy, run_simulation,
@@ -18,6 +18,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Threads { command } => threads::threads(common, &command).await,
         Command::Graph { command } => graph(common, &command).await,
         Command::Tools { command } => tools(common, &command).await,
+        Command::Serve(args) => serve::serve(common, &args).await,
         Command::Proxy(args) => proxy(args).await,
         Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,

@@ -6,6 +6,7 @@ mod exit;
 mod live;
 mod optimize;
 mod report;
+mod serve;
 mod settings;
 mod threads;
 

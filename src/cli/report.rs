@@ -10,7 +10,7 @@ use crate::agent::OptimizeResult;
 pub(super) fn exit(result: &OptimizeResult) -> Exit {
     match status(result).as_str() {
         "improved" | "no_change" => Exit::Done,
-        "interrupted" => Exit::Waiting,
+        "interrupted" | "running" => Exit::Waiting,
         "rolled_back" => Exit::RolledBack,
         _ => Exit::Failed,
     }

@@ -3,17 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an optimization ended.
+/// How an optimization stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// It goes on, or waits for its turn.
+    Running,
     /// A better config serves all traffic.
     Improved,
     /// Nothing was changed, for a stated reason.
     NoChange,
     /// A config was tried on users and taken back.
     RolledBack,
-    /// Waiting for an answer.
+    /// It waits for a person's answer.
     Interrupted,
     /// The run failed.
     Failed,

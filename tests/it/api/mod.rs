@@ -1,1 +1,8 @@
-//! Behaviour of `api` through its public door.
+//! Behaviour of `api` through its public door: a server on a free port, asked over HTTP.
+
+mod document;
+mod optimizing;
+mod refusals;
+mod restarts;
+mod running;
+mod support;

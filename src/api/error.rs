@@ -1,0 +1,185 @@
+//! Errors as RFC 9457 problem details: the only place that knows which code has which status.
+
+use std::net::SocketAddr;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::agent;
+use crate::base::{Coded, Problem};
+
+/// Why a request was refused or failed, or a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The agent refused or failed.
+    #[error(transparent)]
+    Agent(#[from] agent::Error),
+    /// A run ended in an error of its own.
+    #[error("{0}")]
+    Run(Problem),
+    /// The body cannot be read as what was expected.
+    #[error("{detail}")]
+    Body {
+        /// 400 no JSON, 413 too long, 415 another content type, 422 JSON of another shape.
+        status: StatusCode,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A value that no request may have.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// No such path.
+    #[error("there is nothing at `{0}`")]
+    NoRoute(String),
+    /// A path that answers to other methods.
+    #[error("`{path}` does not answer to {method}")]
+    Method {
+        /// Path.
+        path: String,
+        /// Method.
+        method: String,
+    },
+    /// The request took too long.
+    #[error("no answer within {0} s")]
+    Timeout(u64),
+    /// The server is going down.
+    #[error("this server is stopping; the run goes on when it is started again")]
+    Stopping,
+    /// A page of another site, or a name that is not this machine's, speaks through somebody's browser.
+    #[error("`{header}: {value}` is not this machine")]
+    Foreign {
+        /// Header.
+        header: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A bind that others could reach, without keys.
+    #[error("{0} can be reached from other machines, and there are no keys to tell callers apart")]
+    NotLoopback(SocketAddr),
+    /// The address cannot be taken.
+    #[error("{listen} cannot be taken: {source}")]
+    Listen {
+        /// Address.
+        listen: SocketAddr,
+        /// Cause.
+        source: std::io::Error,
+    },
+}
+
+impl Coded for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Agent(error) => error.code(),
+            Self::Run(_) => "agent.run_failed",
+            Self::Body { .. } => "api.invalid_body",
+            Self::InvalidRequest(_) => "api.invalid_request",
+            Self::NoRoute(_) => "api.unknown_route",
+            Self::Method { .. } => "api.method_not_allowed",
+            Self::Timeout(_) => "api.timeout",
+            Self::Stopping => "api.stopping",
+            Self::Foreign { .. } => "api.foreign",
+            Self::NotLoopback(_) => "api.not_loopback",
+            Self::Listen { .. } => "api.listen",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Agent(error) => error.hint(),
+            Self::Run(problem) => problem.hint.clone(),
+            Self::Body { .. } | Self::NoRoute(_) | Self::Method { .. } => {
+                "compare with /openapi.json".to_owned()
+            }
+            Self::Timeout(_) => "nothing was cancelled: ask for the state again".to_owned(),
+            Self::Stopping => "ask again after the restart".to_owned(),
+            Self::Foreign { .. } => "call 127.0.0.1 or localhost directly".to_owned(),
+            Self::NotLoopback(_) => {
+                "bind 127.0.0.1 and put a proxy with access control in front".to_owned()
+            }
+            Self::Listen { .. } => "choose another --port".to_owned(),
+            Self::InvalidRequest(_) => String::new(),
+        }
+    }
+
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Agent(error) => error.problem(),
+            Self::Run(problem) => problem.clone(),
+            _ => Problem {
+                code: self.code().to_owned(),
+                message: self.to_string(),
+                hint: self.hint(),
+            },
+        }
+    }
+}
+
+/// The status of a code. Codes are stable, so the statuses are.
+pub(super) fn status_of(code: &str) -> StatusCode {
+    let reason = code.split_once('.').map_or(code, |(_, reason)| reason);
+    match code {
+        // A graph that a run is pinned to and the store lost is our fault, not the caller's.
+        "runtime.unknown_graph" => StatusCode::INTERNAL_SERVER_ERROR,
+        "runtime.store" | "store.full" | "store.io" | "store.closed" => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        "api.method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
+        "api.timeout" => StatusCode::GATEWAY_TIMEOUT,
+        "api.stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        "api.foreign" | "tools.approval_missing" | "tools.disabled" => StatusCode::FORBIDDEN,
+        "agent.config" | "loadgen.bad_load" | "loadgen.bad_url" => StatusCode::BAD_REQUEST,
+        _ if reason.starts_with("unknown_") => StatusCode::NOT_FOUND,
+        _ if reason.starts_with("invalid_") || reason.ends_with("_invalid") => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        _ if matches!(reason, "busy" | "locked" | "no_run" | "state_incompatible" | "fenced")
+            || reason.starts_with("interrupt_") =>
+        {
+            StatusCode::CONFLICT
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let status = match &self {
+            Self::Body { status, .. } => *status,
+            _ => status_of(&problem.code),
+        };
+        if status.is_server_error() {
+            tracing::error!(code = problem.code, "{problem}");
+        }
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": problem.message,
+            "code": problem.code,
+            "hint": problem.hint,
+        });
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
+            .into_response()
+    }
+}
+
+/// A problem as a page; the shape of every error.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// Always `about:blank`: `code` says which problem it is.
+    r#type: String,
+    /// Words of the status.
+    title: String,
+    /// HTTP status.
+    status: u16,
+    /// What went wrong and what was expected.
+    detail: String,
+    /// `room.reason`, stable.
+    code: String,
+    /// What to do; may be empty.
+    hint: String,
+}

@@ -1,0 +1,60 @@
+//! `/health`: whether this process answers, and whether what it needs does.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::state::App;
+
+/// Whether this process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    status: &'static str,
+    /// Version of this program.
+    version: &'static str,
+}
+
+/// Answers as long as this process does; asks nothing else.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+pub(super) async fn health() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// What was found by asking.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DetailedHealth {
+    /// `ok`; `degraded`: something that is needed does not work.
+    status: &'static str,
+    /// Version of this program.
+    version: &'static str,
+    /// How long asking took [ms].
+    took_ms: u64,
+    /// Each thing that was asked: `name`, `ok` (null: not there, and not needed), `detail`.
+    checks: Vec<Value>,
+}
+
+/// Asks store, model, GPUs and every deployment now. 503 when one that is needed does not work.
+#[utoipa::path(
+    get, path = "/health/detailed", tag = "health",
+    responses((status = 200, body = DetailedHealth), (status = 503, body = DetailedHealth)),
+)]
+pub(super) async fn detailed(State(app): State<App>) -> (StatusCode, Json<DetailedHealth>) {
+    let began = std::time::Instant::now();
+    let checks = app.agent().doctor().await;
+    let healthy = checks.iter().all(|check| check.ok != Some(false));
+    let (code, status) = match healthy {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
+    };
+    let health = DetailedHealth {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        checks: checks.iter().map(|check| serde_json::json!(check)).collect(),
+    };
+    (code, Json(health))
+}

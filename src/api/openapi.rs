@@ -1,0 +1,39 @@
+//! `/openapi.json`: the routes as OpenAPI 3.1, from the handlers themselves.
+
+use axum::Json;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use crate::agent::OptimizeResult;
+
+/// Title and version; the router adds every route.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Performance Agent",
+        description = "Makes LLM servers faster without ever hurting a user."
+    ),
+    components(schemas(super::error::ProblemBody))
+)]
+pub(super) struct Base;
+
+/// The whole document.
+pub fn document() -> Value {
+    let mut document = json!(super::router::routes().to_openapi());
+    // Results of the trade derive JSON Schema already; OpenAPI 3.1 speaks it.
+    let mut generator = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .into_generator();
+    let _ = generator.subschema_for::<OptimizeResult>();
+    for (name, schema) in generator.take_definitions(true) {
+        document["components"]["schemas"][name] = schema;
+    }
+    document
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "meta", responses((status = 200, body = Object)))]
+pub(super) async fn show() -> Json<Value> {
+    Json(document())
+}

@@ -1,0 +1,130 @@
+//! `/optimize`: a goal in, a better config out, with a person's approval between.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::Error;
+use super::body::Body;
+use super::state::App;
+use crate::agent::OptimizeResult;
+use crate::base::ThreadId;
+
+/// The graph behind these routes.
+const GRAPH: &str = "optimize";
+
+/// What to reach.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OptimizeRequest {
+    /// In plain words: "p95 TTFT under 300 ms, no less throughput".
+    goal: String,
+    /// Deployment; left out: the one the goal names, or the only one.
+    #[serde(default)]
+    deployment: Option<String>,
+    /// Whether the rollout is approved beforehand.
+    #[serde(default)]
+    approved: bool,
+}
+
+/// A run that has begun, or goes on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Accepted {
+    /// Ask for it under `/optimize/{thread_id}`.
+    thread_id: String,
+    /// The run.
+    run_id: String,
+}
+
+/// Starts a run in the background.
+#[utoipa::path(
+    post, path = "/optimize", tag = "optimization", request_body = OptimizeRequest,
+    responses((status = 202, body = Accepted), (status = "4XX", body = super::error::ProblemBody)),
+)]
+pub(super) async fn start(
+    State(app): State<App>,
+    Body(request): Body<OptimizeRequest>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Accepted>), Error> {
+    if request.goal.trim().is_empty() {
+        return Err(Error::InvalidRequest("`goal` says nothing".to_owned()));
+    }
+    let mut input = json!({"goal": request.goal});
+    if let Some(deployment) = request.deployment {
+        input["deployment"] = json!(deployment);
+    }
+    let thread = app.agent().create_thread().await?;
+    let run = app.agent().start(&thread, GRAPH, input, request.approved, app.config()).await?;
+    app.metrics.run_started();
+    app.drivers.wake(&thread);
+    let location = [(header::LOCATION, format!("/optimize/{thread}"))];
+    let accepted = Accepted { thread_id: thread.to_string(), run_id: run.to_string() };
+    Ok((StatusCode::ACCEPTED, location, Json(accepted)))
+}
+
+/// What a run has come to so far: `status` is `running` while it goes on, `interrupted` while it waits for an answer.
+#[utoipa::path(
+    get, path = "/optimize/{thread_id}", tag = "optimization",
+    params(("thread_id" = String, Path, description = "The thread")),
+    responses(
+        (status = 200, body = ref("#/components/schemas/OptimizeResult")),
+        (status = 404, body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(thread): Path<ThreadId>,
+) -> Result<Json<OptimizeResult>, Error> {
+    Ok(Json(app.agent().result(&thread).await?))
+}
+
+/// Approves the change that is asked about; the rollout begins.
+#[utoipa::path(
+    post, path = "/optimize/{thread_id}/approve", tag = "optimization",
+    params(("thread_id" = String, Path, description = "The thread")),
+    responses(
+        (status = 202, body = Accepted),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "Nothing is asked", body = super::error::ProblemBody),
+        (status = 422, description = "Something else is asked", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn approve(
+    State(app): State<App>,
+    Path(thread): Path<ThreadId>,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    answer(&app, &thread, "approve").await
+}
+
+/// Rejects the change that is asked about; nothing is rolled out.
+#[utoipa::path(
+    post, path = "/optimize/{thread_id}/reject", tag = "optimization",
+    params(("thread_id" = String, Path, description = "The thread")),
+    responses(
+        (status = 202, body = Accepted),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "Nothing is asked", body = super::error::ProblemBody),
+        (status = 422, description = "Something else is asked", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn reject(
+    State(app): State<App>,
+    Path(thread): Path<ThreadId>,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    answer(&app, &thread, "reject").await
+}
+
+async fn answer(
+    app: &App,
+    thread: &ThreadId,
+    word: &str,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    // Before the answer: afterwards the run may be over already, and another may have begun.
+    let run = app.agent().state(thread).await?.run;
+    app.agent().answer(thread, json!(word)).await?;
+    app.drivers.wake(thread);
+    let accepted = Accepted { thread_id: thread.to_string(), run_id: run.to_string() };
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}

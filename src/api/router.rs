@@ -1,0 +1,47 @@
+//! Every route, and what stands before them.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::App;
+use super::{graphs, guard, health, metrics, middleware, openapi, optimize, runs, threads, tools};
+
+/// Largest body that is read [bytes].
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The list of routes: what is not here is neither served nor documented.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::detailed))
+        .routes(routes!(optimize::start))
+        .routes(routes!(optimize::show))
+        .routes(routes!(optimize::approve))
+        .routes(routes!(optimize::reject))
+        .routes(routes!(threads::create))
+        .routes(routes!(threads::state))
+        .routes(routes!(tools::list))
+        .routes(routes!(graphs::list))
+        .routes(routes!(metrics::page))
+        .routes(routes!(openapi::show))
+        .layer(from_fn(middleware::limit_time));
+    // These take as long as the run does.
+    let patient = OpenApiRouter::new().routes(routes!(runs::wait)).routes(routes!(runs::stream));
+    OpenApiRouter::with_openapi(openapi::Base::openapi()).merge(quick).merge(patient)
+}
+
+/// The service.
+pub(super) fn service(app: App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(middleware::no_route)
+        .method_not_allowed_fallback(middleware::no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(guard::local_only))
+        .layer(from_fn_with_state(app.clone(), middleware::count))
+        .with_state(app)
+}

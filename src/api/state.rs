@@ -1,0 +1,26 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+
+use super::metrics::Metrics;
+use crate::agent::{Agent, Drivers};
+
+/// The agent, its drivers and what is counted.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) drivers: Drivers,
+    pub(super) metrics: Arc<Metrics>,
+    /// Text of the config file, kept with every run so that `resume` needs no flags.
+    pub(super) config: Option<Arc<str>>,
+}
+
+impl App {
+    pub(super) fn agent(&self) -> &Agent {
+        self.drivers.agent()
+    }
+
+    /// The config file's text, for the record of a run.
+    pub(super) fn config(&self) -> Option<String> {
+        self.config.as_deref().map(str::to_owned)
+    }
+}

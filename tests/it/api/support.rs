@@ -1,0 +1,108 @@
+//! A server in this process, and a client for it.
+
+use std::time::Duration;
+
+use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
+use perf_agent::api::{Server, ServerOptions};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A goal that the default fleet can be brought to.
+pub const GOAL: &str =
+    "Get p95 time to first token under 300 ms at today's load, without losing throughput";
+
+pub struct Served {
+    pub base: String,
+    pub client: reqwest::Client,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+pub fn settings(store_url: &str) -> Settings {
+    Settings {
+        store_url: store_url.to_owned(),
+        seed: 2,
+        model: ModelSettings {
+            choice: ModelChoice::Expert,
+            api_key: None,
+            base_url: "http://127.0.0.1:9".to_owned(),
+            model: "none".to_owned(),
+            timeout_s: 1,
+            retries_max: 0,
+        },
+        config: ConfigFile::default(),
+        graphs: None,
+        prompts: None,
+        tools: None,
+        operator: "tester".to_owned(),
+    }
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        Self::over("memory:").await
+    }
+
+    /// A server over the store at `store_url`.
+    pub async fn over(store_url: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let agent = Agent::shared(settings(store_url), "serve").await.unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(agent, ServerOptions { listen, config: None }).await.unwrap();
+        let base = format!("http://{}", server.listen());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(async move { server.serve(stopped).await.unwrap() });
+        Self { base, client: reqwest::Client::new(), stop, serving }
+    }
+
+    /// Stops as SIGTERM does, and waits for the drain.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap();
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.client.get(format!("{}{path}", self.base))).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        answer(self.client.post(format!("{}{path}", self.base)).json(&body)).await
+    }
+
+    pub async fn text(&self, path: &str) -> String {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Asks until the run of `thread` stands at something else than `running`.
+    pub async fn rested(&self, thread: &str) -> Value {
+        loop {
+            let (status, result) = self.get(&format!("/optimize/{thread}")).await;
+            assert_eq!(status, 200, "{result}");
+            if result["status"] != "running" {
+                return result;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A thread for `goal` in the background.
+    pub async fn optimize(&self, body: Value) -> String {
+        let (status, accepted) = self.post("/optimize", body).await;
+        assert_eq!(status, 202, "{accepted}");
+        accepted["thread_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn thread(&self) -> String {
+        let (status, thread) = self.post("/threads", serde_json::json!({})).await;
+        assert_eq!(status, 200, "{thread}");
+        thread["thread_id"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap())
+}
