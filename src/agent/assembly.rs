@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::sources::Texts;
+use super::up::Host;
 use super::{Error, Settings, graphs, models, sources, targets};
 use crate::base::{Clock, SystemClock, stable_hash};
 use crate::graph::Graph;
@@ -25,6 +26,7 @@ pub(super) struct Assembled {
     pub(super) model_line: String,
     pub(super) store: store::Store,
     pub(super) simulated: bool,
+    pub(super) hosts: Vec<Host>,
 }
 
 /// Puts an agent together. `scope` names its simulated world.
@@ -45,6 +47,7 @@ pub(super) async fn assemble(
         seed: settings.seed,
         rollout: settings.config.rollout.clone(),
         trial: settings.config.trial.clone(),
+        windows: settings.config.windows,
     };
     let registry = Arc::new(Registry::new(services, manifests)?);
     let graphs = graphs::load_all(settings, &registry, &prompts)?;
@@ -62,9 +65,9 @@ pub(super) async fn assemble(
         rng_seed: unique_seed(),
         engine: None,
     });
-    let (clock, simulated) = (fleet.clock, fleet.simulated);
+    let (clock, simulated, hosts) = (fleet.clock, fleet.simulated, fleet.hosts);
     let model_line = chosen.line;
-    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated })
+    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated, hosts })
 }
 
 /// Ids of runs must differ between processes that share a store, whatever the seed of the fleet.

@@ -13,6 +13,7 @@ mod outcome;
 mod settings;
 mod sources;
 mod targets;
+mod up;
 mod vocabulary;
 
 pub use config::{ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment};

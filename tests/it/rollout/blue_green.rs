@@ -1,7 +1,7 @@
 //! Everyone at once: no share is compared, and a bad config still does not stay.
 
 use perf_agent::domain::{Arm, Guard, GuardRule, Metric, RolloutPlan, RolloutState};
-use perf_agent::rollout::{is_blue_green, validate};
+use perf_agent::rollout::{Action, is_blue_green, validate};
 
 use super::world::{Drive, Load, Truth, plan};
 
@@ -68,4 +68,35 @@ fn failures_take_everyone_back_at_once() {
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!("kept") };
     assert!(reason.starts_with("errors"), "{reason}");
     assert!(drive.decided_s() < 30.0, "{}", drive.decided_s());
+}
+
+#[test]
+fn while_the_old_version_still_works_latency_is_nobodys_fault() {
+    let mut drive = Drive::new(5, LOAD, Truth::times(3.0), at_once());
+    let busy = |inputs: &mut perf_agent::rollout::Inputs| {
+        inputs.in_flight.insert("stable".to_owned(), 3);
+    };
+    drive.until_observing(100.0);
+    let since = drive.now;
+    while drive.now.since(since) < 20_000 {
+        let actions = drive.tick_with(busy);
+        assert!(actions.iter().any(|action| matches!(action, Action::Drain { .. })));
+    }
+    assert!(matches!(drive.record.state, RolloutState::Observing { .. }), "judged too early");
+    // Now it is idle; what queued up gets twice that time, then the canary answers for itself.
+    drive.world.truth = Truth::times(0.5);
+    drive.until(|record| matches!(record.state, RolloutState::Draining { .. }));
+    assert!(drive.now.since(since) >= 3 * 20_000 + 30_000);
+}
+
+#[test]
+fn an_old_version_that_never_ends_does_not_keep_the_new_one_from_being_judged() {
+    let mut drive = Drive::new(6, LOAD, Truth::times(3.0), at_once());
+    drive.until_observing(100.0);
+    while matches!(drive.record.state, RolloutState::Observing { .. }) {
+        drive.tick_with(|inputs| {
+            inputs.in_flight.insert("stable".to_owned(), 1);
+        });
+    }
+    assert!(matches!(drive.record.state, RolloutState::RollingBack { .. }));
 }
