@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::sources::Texts;
+use super::up::Host;
 use super::{Error, Settings, graphs, models, sources, targets};
 use crate::base::{Clock, Millis, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::domain::Objective;
@@ -26,6 +27,7 @@ pub(super) struct Assembled {
     pub(super) model_line: String,
     pub(super) store: store::Store,
     pub(super) simulated: bool,
+    pub(super) hosts: Vec<Host>,
     rng: Mutex<SeededRng>,
 }
 
@@ -55,6 +57,7 @@ pub(super) async fn assemble(
         seed: settings.seed,
         rollout: settings.config.rollout.clone(),
         trial: settings.config.trial.clone(),
+        windows: settings.config.windows,
     };
     let registry = Arc::new(Registry::new(services, manifests)?);
     let graphs = graphs::load_all(settings, &registry, &prompts)?;
@@ -73,10 +76,21 @@ pub(super) async fn assemble(
         rng_seed: unique_seed(),
         engine: None,
     });
-    let (clock, simulated) = (fleet.clock, fleet.simulated);
+    let (clock, simulated, hosts) = (fleet.clock, fleet.simulated, fleet.hosts);
     let model_line = chosen.line;
     let rng = Mutex::new(SeededRng::stream(unique_seed(), "thread ids"));
-    Ok(Assembled { runtime, registry, graphs, prompts, clock, model_line, store, simulated, rng })
+    Ok(Assembled {
+        runtime,
+        registry,
+        graphs,
+        prompts,
+        clock,
+        model_line,
+        store,
+        simulated,
+        hosts,
+        rng,
+    })
 }
 
 /// An objective that nobody can work towards is no answer, whoever gave it.

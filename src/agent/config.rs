@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::domain::{EngineKind, Limits, ServingConfig};
 use crate::serving::simulated::WorldSpec;
-use crate::tools::{RolloutSettings, TrialSettings};
+use crate::tools::{RolloutSettings, TrialMode, TrialSettings, WindowSettings};
 
 /// A config file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +21,8 @@ pub struct ConfigFile {
     pub rollout: RolloutSettings,
     /// Length of trials.
     pub trial: TrialSettings,
+    /// How far back is looked.
+    pub windows: WindowSettings,
 }
 
 /// One deployment: the launcher says how its servers come to be.
@@ -47,7 +49,7 @@ pub struct ProcessDeployment {
     pub name: String,
     /// Engine.
     pub engine: EngineKind,
-    /// Program to start: `vllm`, or a path.
+    /// Program to start: `vllm`, or a path. `${NAME}` here, in `args`, `env` and `state_dir` is the environment's.
     pub program: String,
     /// Arguments before the config's flags: `[serve, /models/smol]`.
     pub args: Vec<String>,
@@ -59,7 +61,7 @@ pub struct ProcessDeployment {
     /// The model's shape: a name from the catalogue; left out: no simulation, rules only.
     #[serde(default)]
     pub model: Option<String>,
-    /// The device: a name from the catalogue.
+    /// The device: a name from the catalogue, or `cpu-2` for two cores.
     #[serde(default)]
     pub gpu: Option<String>,
     /// GPUs of this deployment.
@@ -165,6 +167,15 @@ impl ConfigFile {
         if steps.last() != Some(&100.0) || !rising || steps.iter().any(|s| !(*s > 0.0)) {
             return Err("rollout.steps_percent must rise from above 0 to exactly 100".to_owned());
         }
+        if self.trial.mode == TrialMode::StartOnly && steps.as_slice() != [100.0] {
+            return Err("trial.mode start_only says that no hardware is spare: \
+                        a compared share would measure the neighbour; set rollout.steps_percent to [100]"
+                .to_owned());
+        }
+        let window_s = 10..=3600;
+        if ![self.windows.observe_s, self.windows.profile_s].iter().all(|s| window_s.contains(s)) {
+            return Err("windows.observe_s and windows.profile_s must lie in 10 to 3600".to_owned());
+        }
         if !(self.trial.load_ratio > 0.0 && self.trial.load_ratio <= 1.0) {
             return Err("trial.load_ratio must lie in (0, 1]".to_owned());
         }
@@ -185,5 +196,59 @@ impl DeploymentConfig {
             Self::Process(process) => Some(&process.name),
             Self::External(external) => Some(&external.name),
         }
+    }
+}
+
+impl ProcessDeployment {
+    /// Itself with every `${NAME}` replaced.
+    ///
+    /// Errors: [`Error::Config`] for a variable that is not set.
+    pub(super) fn expanded(
+        &self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let expand = |text: &str| expand(&self.name, text, variable);
+        let mut expanded = self.clone();
+        expanded.program = expand(&self.program)?;
+        expanded.args = self.args.iter().map(|arg| expand(arg)).collect::<Result<_, _>>()?;
+        for value in expanded.env.values_mut() {
+            *value = expand(value)?;
+        }
+        expanded.state_dir = expand(&self.state_dir.to_string_lossy())?.into();
+        Ok(expanded)
+    }
+}
+
+fn expand(
+    name: &str,
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, Error> {
+    let bad = |detail: String| Error::Config { file: format!("deployment `{name}`"), detail };
+    let (mut expanded, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        let end = from.find('}').ok_or_else(|| bad(format!("`{text}` has a ${{ without a }}")))?;
+        let wanted = &from[2..end];
+        let value = variable(wanted)
+            .ok_or_else(|| bad(format!("`{text}`: {wanted} is not set in the environment")))?;
+        expanded.push_str(before);
+        expanded.push_str(&value);
+        rest = &from[end + 1..];
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_and_missing_ones_named() {
+        let known = |name: &str| (name == "HOME").then(|| "/h".to_owned());
+        assert_eq!(expand("chat", "${HOME}/x/${HOME}", &known).ok().as_deref(), Some("/h/x//h"));
+        let error = expand("chat", "${NOPE}", &known).err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("NOPE is not set")));
     }
 }

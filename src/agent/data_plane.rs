@@ -27,6 +27,11 @@ pub async fn run_proxy(
     Ok(proxy::run(options, shutdown).await?)
 }
 
+/// The file in which a deployment's proxy keeps its table.
+pub(super) fn table_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("proxy.json")
+}
+
 /// The control socket of a deployment's proxy.
 pub(super) fn socket(state_dir: &Path) -> PathBuf {
     state_dir.join("proxy.sock")

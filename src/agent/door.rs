@@ -148,12 +148,37 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<ThreadState, Error> {
         let began = SystemClock.now();
+        self.up().await?;
+        for host in &self.parts.hosts {
+            host.watch();
+        }
         let rested = self.drive(thread, stop).await;
         let mut started = started(&self.parts.store, thread).await?;
         started.wall_s += SystemClock.now().since(began) as f64 / 1000.0;
         self.keep_started(thread, &started).await?;
         rested?;
         self.state(thread).await
+    }
+
+    /// Makes sure that the deployments of this host serve users: server, proxy, table. What serves already is left alone.
+    /// Says what was found, a line each.
+    ///
+    /// Errors: a server or a proxy that does not start, in its own words.
+    pub async fn up(&self) -> Result<Vec<String>, Error> {
+        let mut lines = Vec::new();
+        for host in &self.parts.hosts {
+            lines.push(host.up().await?);
+        }
+        Ok(lines)
+    }
+
+    /// Ends the deployments of this host: first the proxies, once their streams have ended, then the servers.
+    pub async fn down(&self) -> Result<Vec<String>, Error> {
+        let mut lines = Vec::new();
+        for host in &self.parts.hosts {
+            lines.push(host.down().await?);
+        }
+        Ok(lines)
     }
 
     async fn drive(&self, thread: &ThreadId, stop: &CancellationToken) -> Result<(), Error> {

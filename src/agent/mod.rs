@@ -15,6 +15,7 @@ mod settings;
 mod simulation;
 mod sources;
 mod targets;
+mod up;
 mod vocabulary;
 
 pub use config::{ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment};

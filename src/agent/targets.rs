@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::up::Host;
 use super::{DeploymentConfig, Error, ExternalDeployment, ProcessDeployment, Settings};
 use crate::base::{Clock, SystemClock};
 use crate::domain::{Backend, Deployment, GpuSpec, ModelSpec};
@@ -17,6 +18,8 @@ pub(super) struct Fleet {
     pub(super) targets: BTreeMap<String, Target>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) simulated: bool,
+    /// What can be brought up and down on this host.
+    pub(super) hosts: Vec<Host>,
 }
 
 /// Builds what the config file declares. `scope` names the simulated world: a thread's own, or a server's.
@@ -26,17 +29,21 @@ pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Err
         [DeploymentConfig::Simulated { world }] => simulated(settings, (**world).clone(), scope),
         many => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            let mut targets = BTreeMap::new();
+            let (mut targets, mut hosts) = (BTreeMap::new(), Vec::new());
             for deployment in many {
                 let target = match deployment {
-                    DeploymentConfig::Process(process) => started(process, &clock).await?,
+                    DeploymentConfig::Process(process) => {
+                        let (target, host) = started(process, &clock).await?;
+                        hosts.push(host);
+                        target
+                    }
                     DeploymentConfig::External(external) => watched(external, &clock)?,
                     // `ConfigFile::check` refuses a simulated one beside others.
                     DeploymentConfig::Simulated { .. } => continue,
                 };
                 targets.insert(target.deployment.name.clone(), target);
             }
-            Ok(Fleet { targets, clock, simulated: false })
+            Ok(Fleet { targets, clock, simulated: false, hosts })
         }
     }
 }
@@ -48,7 +55,7 @@ fn simulated(settings: &Settings, mut spec: WorldSpec, scope: &str) -> Result<Fl
     let world = World::open(spec, journal)?;
     let target = world.target();
     let targets = BTreeMap::from([(target.deployment.name.clone(), target)]);
-    Ok(Fleet { targets, clock: world.clock(), simulated: true })
+    Ok(Fleet { targets, clock: world.clock(), simulated: true, hosts: Vec::new() })
 }
 
 /// Journals of simulated worlds lie beside the store.
@@ -58,7 +65,14 @@ fn worlds_folder(store: &Path) -> PathBuf {
     PathBuf::from(folder)
 }
 
-async fn started(config: &ProcessDeployment, clock: &Arc<dyn Clock>) -> Result<Target, Error> {
+async fn started(
+    config: &ProcessDeployment,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Target, Host), Error> {
+    let config = &config.expanded(&|name| std::env::var(name).ok())?;
+    let launcher = Arc::new(ProcessLauncher::open(options(config), clock.clone()).await?);
+    let proxy = EmbeddedProxy::connect(super::data_plane::socket(&config.state_dir));
+    let host = Host::new(config.clone(), launcher.clone(), proxy.clone(), clock.clone());
     let deployment = Deployment {
         name: config.name.clone(),
         engine: config.engine,
@@ -67,13 +81,12 @@ async fn started(config: &ProcessDeployment, clock: &Arc<dyn Clock>) -> Result<T
         gpu: device(config.gpu.as_deref())?,
         gpus: config.gpus,
         replicas: 1,
-        config: config.config.clone(),
+        // An earlier rollout may have left another config than the file says.
+        config: host.stable_config().await?,
         limits: config.limits,
     };
-    let launcher: Arc<dyn Launcher> =
-        Arc::new(ProcessLauncher::open(options(config), clock.clone()).await?);
-    let traffic: Arc<dyn crate::serving::TrafficPlane> =
-        Arc::new(EmbeddedProxy::connect(super::data_plane::socket(&config.state_dir)));
+    let launcher: Arc<dyn Launcher> = launcher;
+    let traffic: Arc<dyn crate::serving::TrafficPlane> = Arc::new(proxy);
     let backends = Backends::Launched(launcher.clone());
     let observe = Scraped::start(
         &deployment,
@@ -85,14 +98,15 @@ async fn started(config: &ProcessDeployment, clock: &Arc<dyn Clock>) -> Result<T
     )?;
     let load =
         super::load::Driver { served_model: config.served_model.clone(), clock: clock.clone() };
-    Ok(Target {
+    let target = Target {
         deployment,
         observe,
         launcher: Some(launcher),
         traffic: Some(traffic),
         load: Some(Arc::new(load)),
         gpus: gpus(),
-    })
+    };
+    Ok((target, host))
 }
 
 fn options(config: &ProcessDeployment) -> ProcessOptions {
@@ -156,11 +170,29 @@ fn model(name: Option<&str>) -> Result<Option<ModelSpec>, Error> {
 fn device(name: Option<&str>) -> Result<Option<GpuSpec>, Error> {
     let known = || sim::gpus().iter().map(|g| g.name.clone()).collect::<Vec<_>>().join(", ");
     name.map(|name| {
-        sim::gpu(name).ok_or_else(|| Error::NotInCatalogue {
+        cores(name).or_else(|| sim::gpu(name)).ok_or_else(|| Error::NotInCatalogue {
             kind: "GPU",
             name: name.to_owned(),
             known: known(),
         })
     })
     .transpose()
+}
+
+/// `cpu-2` is two cores of a CPU. Nothing simulates cores; the peaks are nominal (one AVX2 core at 2 GHz: 64 GFLOP/s,
+/// 10 GB/s) and the memory is this host's.
+fn cores(name: &str) -> Option<GpuSpec> {
+    let count: u32 = name.to_lowercase().strip_prefix("cpu-")?.parse().ok()?;
+    let count = f64::from(count);
+    let read = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = read.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: f64 = total.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(GpuSpec {
+        name: name.to_owned(),
+        peak_flops: 64e9 * count,
+        peak_flops_fp8: 64e9 * count,
+        memory_bytes_per_s: 10e9 * count,
+        memory_bytes: kib * 1024.0,
+        link_bytes_per_s: 10e9 * count,
+    })
 }

@@ -100,6 +100,10 @@ pub enum Command {
     Simulate(Simulate),
     /// Put open-loop chat load on an OpenAI-compatible server and print what its clients saw
     Load(Load),
+    /// Start what the config file declares on this host: servers, proxy, table; what runs is left alone
+    Up,
+    /// End it again: proxies once their streams have ended, then the servers
+    Down,
     /// Say what is there: key, model, GPUs, engines, store
     Doctor,
 }

@@ -22,6 +22,8 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Proxy(args) => proxy(args).await,
         Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,
+        Command::Up => up(common, true).await,
+        Command::Down => up(common, false).await,
         Command::Doctor => doctor(common).await,
     }
 }
@@ -150,6 +152,20 @@ async fn load(common: &Common, args: &args::Load) -> Result<Exit, Error> {
     };
     let (stats, within) = put_load(&request).await?;
     println!("{:#}", json!({"stats": stats, "within_slo": within}));
+    Ok(Exit::Done)
+}
+
+/// `up` and `down`.
+async fn up(common: &Common, wanted: bool) -> Result<Exit, Error> {
+    let agent = Agent::shared(without_store(common)?, "up").await?;
+    let lines = if wanted { agent.up().await? } else { agent.down().await? };
+    if is_json(common) {
+        println!("{:#}", json!(lines));
+    } else if lines.is_empty() {
+        println!("the config declares no deployment that is run on this host");
+    } else {
+        println!("{}", lines.join("\n"));
+    }
     Ok(Exit::Done)
 }
 

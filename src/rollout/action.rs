@@ -89,7 +89,12 @@ pub fn pending(record: &Record) -> Vec<Action> {
             record.canary.iter().map(|backend| Action::Warm { backend: backend.clone() }).collect()
         }
         RolloutState::Shifting { .. } => vec![Action::Apply { table: record.table() }],
-        RolloutState::Observing { .. } | RolloutState::Soak { .. } => vec![Action::Renew],
+        RolloutState::Observing { since, .. } => {
+            let drains = record.evidence.as_ref().is_some_and(|seen| seen.old_version_works());
+            let drain = drains.then(|| record.drain(&record.stable, *since));
+            std::iter::once(Action::Renew).chain(drain).collect()
+        }
+        RolloutState::Soak { .. } => vec![Action::Renew],
         RolloutState::Draining { since } => {
             vec![Action::Renew, record.drain(&record.stable, *since)]
         }

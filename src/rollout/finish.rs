@@ -109,6 +109,6 @@ fn stop(backend: &Backend) -> Action {
 }
 
 /// All of them are known to have nothing under way.
-fn is_drained(backends: &[Backend], inputs: &Inputs) -> bool {
+pub(super) fn is_drained(backends: &[Backend], inputs: &Inputs) -> bool {
     backends.iter().all(|backend| inputs.in_flight.get(&backend.id) == Some(&0))
 }

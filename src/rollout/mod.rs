@@ -28,6 +28,6 @@ pub use evidence::{
 };
 pub use forecast::{Forecast, PlanOptions, plan};
 pub use inputs::{Command, Health, Inputs, Lock, Order};
-pub use options::{default_plan, validate};
+pub use options::{default_plan, is_blue_green, validate};
 pub use record::{Hold, HoldKind, Record, Start, Transition};
 pub use step::step;

@@ -140,6 +140,7 @@ impl Record {
             return missing;
         };
         missing.extend(evidence.suspicions());
+        missing.extend(evidence.unjudged(self.plan.sessions_min));
         if step + 2 == self.plan.steps_percent.len() {
             missing.extend(evidence.unproven(self.plan.sessions_min));
         }

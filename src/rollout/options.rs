@@ -22,6 +22,13 @@ pub fn default_plan(guards: Vec<Guard>) -> RolloutPlan {
     }
 }
 
+/// Whether a plan moves everyone at once: nothing is compared, so bounds on everyone, the bake and a warm old version judge.
+///
+/// For hosts on which two loaded versions ruin each other: there a share compares the neighbourhood and not the configs.
+pub fn is_blue_green(plan: &RolloutPlan) -> bool {
+    plan.steps_percent == [100.0]
+}
+
 /// Share of sessions at which one canary carries 9/10 of the load of each of `stable_backends`, 0–1.
 ///
 /// Below it the canary is flattered by its light load, and what it shows there is no proof for promotion.
@@ -29,7 +36,7 @@ pub(super) fn fair_probability(stable_backends: usize) -> f64 {
     0.9 / (stable_backends + 1) as f64
 }
 
-/// Whether a plan can lead to a proven promotion of one canary beside `stable_backends`.
+/// Whether a plan can lead to a proven promotion of one canary beside `stable_backends`, or is [`is_blue_green`].
 ///
 /// Errors: [`Error::NoStableBackend`]; [`Error::InvalidPlan`] with the first contradiction;
 /// [`Error::UnsupportedGuard`] for a metric that a single session does not have.
@@ -37,7 +44,9 @@ pub fn validate(plan: &RolloutPlan, stable_backends: usize) -> Result<(), Error>
     if stable_backends == 0 {
         return Err(Error::NoStableBackend);
     }
-    validate_steps(&plan.steps_percent, fair_probability(stable_backends))?;
+    if !is_blue_green(plan) {
+        validate_steps(&plan.steps_percent, fair_probability(stable_backends))?;
+    }
     if plan.sessions_min == 0 {
         return invalid("sessions_min is 0, a pass would need no evidence", "set it to 30 or more");
     }
@@ -76,7 +85,7 @@ fn validate_steps(steps: &[f64], fair: f64) -> Result<(), Error> {
                 "no share below 100 % reaches {:.0} %, where the canary carries as much load as a stable backend",
                 100.0 * fair
             ),
-            "add such a share: promotion is proven there",
+            "add such a share: promotion is proven there; or move everyone at once with [100]",
         );
     }
     Ok(())

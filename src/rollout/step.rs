@@ -1,5 +1,6 @@
 //! One decision: fold what was seen, obey, guard the users, then move by at most one state.
 
+use super::finish::is_drained;
 use super::{Action, Health, Inputs, Record, pending};
 use crate::base::Millis;
 use crate::domain::{Finish, RequestRecord, RolloutState};
@@ -48,10 +49,22 @@ impl Record {
         for request in &inputs.records {
             self.absorb_request(request, now);
         }
+        let handing_over = self.note_handover(inputs, now);
         // The time since the last call was spent in this state, under this hold.
-        if self.hold.is_none() {
+        if self.hold.is_none() && !handing_over {
             self.judged_ms += now.since(self.updated).min(GAP_MAX_MS);
         }
+    }
+
+    /// Whether two versions still share the work after everyone was moved at once: no time to judge in.
+    fn note_handover(&mut self, inputs: &Inputs, now: Millis) -> bool {
+        let RolloutState::Observing { since, .. } = self.state else { return false };
+        let late = now.since(since) >= self.plan.drain_max_ms;
+        let Some(evidence) = &mut self.evidence else { return false };
+        if late || is_drained(&self.stable, inputs) {
+            evidence.note_old_version_idle(now);
+        }
+        evidence.is_handing_over(now)
     }
 
     fn absorb_request(&mut self, request: &RequestRecord, now: Millis) {

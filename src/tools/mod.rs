@@ -18,4 +18,6 @@ pub use error::{Class, Error};
 pub use list::built_in_manifests;
 pub use manifest::{Approval, Effect, Manifest};
 pub use registry::{Description, Registry};
-pub use tool::{RolloutSettings, Services, Tool, ToolContext, TrialSettings};
+pub use tool::{
+    RolloutSettings, Services, Tool, ToolContext, TrialMode, TrialSettings, WindowSettings,
+};

@@ -46,6 +46,24 @@ pub struct Services {
     pub rollout: RolloutSettings,
     /// How trials go here.
     pub trial: TrialSettings,
+    /// How far back is looked here.
+    pub windows: WindowSettings,
+}
+
+/// How far back is looked, from the config file. A real server's window must first pass: shorter is sooner, and noisier.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WindowSettings {
+    /// What users get before a change [s], 10 to 3600.
+    pub observe_s: u32,
+    /// The load that trials repeat, and the baseline that a rollout freezes [s], 10 to 3600.
+    pub profile_s: u32,
+}
+
+impl Default for WindowSettings {
+    fn default() -> Self {
+        Self { observe_s: 600, profile_s: 180 }
+    }
 }
 
 /// Pace of rollouts, from the config file.
@@ -79,10 +97,25 @@ impl Default for RolloutSettings {
     }
 }
 
+/// What a trial does.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialMode {
+    /// Measures candidate and running config under the same load, on hardware that users do not need.
+    #[default]
+    Measured,
+    /// Starts the candidate and sends it a few prompts: for hosts whose every core serves users. What users get is the measure then.
+    StartOnly,
+}
+
 /// Length and size of trials, from the config file.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrialSettings {
+    /// `measured`, or `start_only` where no hardware is spare.
+    pub mode: TrialMode,
     /// Left out at the start [s].
     pub warmup_s: f64,
     /// Measured [s].
@@ -93,7 +126,7 @@ pub struct TrialSettings {
 
 impl Default for TrialSettings {
     fn default() -> Self {
-        Self { warmup_s: 30.0, duration_s: 240.0, load_ratio: 1.0 }
+        Self { mode: TrialMode::Measured, warmup_s: 30.0, duration_s: 240.0, load_ratio: 1.0 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a rollout of an accepted trial must watch.
 
+use super::statistic::limit;
 use super::trade::{Trade, trade};
 use crate::domain::{Guard, GuardRule, Limits, Metric, Objective, RequestStats, Trial};
 
@@ -15,12 +16,16 @@ const MISS_RATIO_MAX: f64 = 0.05;
 /// One guard for TTFT and one for TPOT.
 ///
 /// Not worse than stable, unless the trial showed the metric worse as the price of its gain: then within the declared
-/// bound, or within twice the baseline's p95 where a faster answer pays for slower tokens.
+/// bound, or within twice the baseline's p95 where a faster answer pays for slower tokens. A trial that measured nothing
+/// leaves the deployment's own limits as the bounds.
 pub fn guards(objective: &Objective, limits: &Limits, trial: &Trial) -> Vec<Guard> {
     let measured = trial.baseline.as_ref().zip(trial.measured.as_ref());
     let rule = |metric| match measured {
         Some((baseline, measured)) => rule(metric, objective, limits, baseline, measured),
-        None => not_worse(),
+        None => limit(metric, limits).map_or_else(not_worse, |limit_ms| GuardRule::Within {
+            limit_ms,
+            miss_ratio_max: MISS_RATIO_MAX,
+        }),
     };
     [Metric::Ttft, Metric::Tpot].map(|metric| Guard { metric, rule: rule(metric) }).into()
 }

@@ -3,7 +3,9 @@
 use super::statistic::{for_target, headline, higher_is_better, improvement, limit};
 use super::trade::{Trade, trade};
 use super::wording::{label, short};
-use crate::domain::{Limits, Metric, Objective, RequestStats, Target, Trial, TrialOutcome};
+use crate::domain::{
+    Limits, Metric, Objective, Proposal, RequestStats, Target, Trial, TrialOutcome,
+};
 
 /// Fewer requests than this decide nothing.
 pub const REQUESTS_MIN: u64 = 50;
@@ -60,18 +62,36 @@ pub fn judge(
 }
 
 /// The best accepted trial: targets met first, then gain, then fewest changes, then the order of the trials.
+///
+/// Among trials that measured nothing, the [`best_unmeasured`] proposal.
 pub fn choose<'a>(objective: &Objective, trials: &'a [Trial]) -> Option<&'a Trial> {
     let rank = |trial: &Trial| {
         let met = trial.measured.as_ref().is_some_and(|stats| all_met(objective, stats));
         let gain = trial.gain.filter(|gain| gain.is_finite()).unwrap_or(f64::MIN);
         (met, gain, trial.proposal.change.len())
     };
-    let accepted = trials.iter().filter(|trial| trial.outcome == TrialOutcome::Accepted);
-    accepted.reduce(|best, next| {
+    let accepted = || trials.iter().filter(|trial| trial.outcome == TrialOutcome::Accepted);
+    if accepted().all(|trial| trial.gain.is_none() && trial.measured.is_none()) {
+        let proposals: Vec<Proposal> = accepted().map(|trial| trial.proposal.clone()).collect();
+        let best = best_unmeasured(&proposals)?;
+        return accepted().find(|trial| trial.proposal == *best);
+    }
+    accepted().reduce(|best, next| {
         let ((best_met, best_gain, best_changes), (met, gain, changes)) = (rank(best), rank(next));
         let order = met.cmp(&best_met).then(gain.total_cmp(&best_gain));
         if order.then(best_changes.cmp(&changes)).is_gt() { next } else { best }
     })
+}
+
+/// The proposal to take when nothing can be measured: the one that changes most, the first of equals.
+///
+/// Proposals by rules are the cause's own move and repairs of known-slow settings: the one with most changes repairs all of them.
+pub fn best_unmeasured(proposals: &[Proposal]) -> Option<&Proposal> {
+    proposals.iter().reduce(
+        |best, next| {
+            if next.change.len() > best.change.len() { next } else { best }
+        },
+    )
 }
 
 /// Facts, or what speaks against.

@@ -29,7 +29,7 @@ pub use capacity::{CapacityPlan, plan_capacity};
 pub use diagnosis::diagnose;
 pub use error::Error;
 pub use guards::guards;
-pub use judge::{Judgement, REQUESTS_MIN, choose, judge};
+pub use judge::{Judgement, REQUESTS_MIN, best_unmeasured, choose, judge};
 pub use legality::Violation;
 pub use profile::profile_of;
 pub use rules::propose_by_rules;

@@ -114,7 +114,25 @@ pub struct Evidence {
     load: Load,
     /// When the last share came into force: stable serves nobody since.
     full_since: Option<Millis>,
+    /// A plan that moves everyone at once: until when latency says nothing about the canary.
+    #[serde(default)]
+    handover: Option<Handover>,
 }
+
+/// Everyone was moved at once, and the old version still works on what it had, on the same cores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Handover {
+    /// When everyone was moved.
+    since: Millis,
+    /// Sessions that begin from here on are judged; `None` while the old version works.
+    until: Option<Millis>,
+    /// Sessions that were judged.
+    judged: u64,
+}
+
+/// What queued up while two versions worked is worked off in about this multiple of that time.
+const CATCH_UP_FACTOR: u64 = 2;
 
 impl Evidence {
     /// Nothing seen yet. `stable_backends` and `canary_backends` say at which share both carry equal loads.
@@ -129,6 +147,7 @@ impl Evidence {
             guards: plan.guards.iter().map(tests).collect(),
             load: Load::against(frozen.rate_rps),
             full_since: None,
+            handover: (parts == 0).then(|| Handover { since: frozen.at, until: None, judged: 0 }),
         }
     }
 
@@ -136,6 +155,9 @@ impl Evidence {
     pub fn begin_step(&mut self, full: bool, now: Millis) {
         if full && self.full_since.is_none() {
             self.full_since = Some(now);
+            if let Some(handover) = &mut self.handover {
+                handover.since = now;
+            }
             self.load.raise_reference();
             self.guards.iter_mut().for_each(GuardTests::begin_full);
         } else if !full {
@@ -157,10 +179,46 @@ impl Evidence {
                 (Arm::Canary, true) => self.errors_full.observe(failed),
             }
         }
-        if request.first_turn {
+        if request.first_turn && self.is_judged(request) {
             let comparable = self.load.is_comparable();
             self.guards.iter_mut().for_each(|guard| guard.fold(request, comparable));
         }
+    }
+
+    /// Counts a session, and says whether its latency is the canary's own.
+    fn is_judged(&mut self, request: &RequestRecord) -> bool {
+        let Some(handover) = &mut self.handover else { return true };
+        let judged = handover.until.is_some_and(|until| request.started >= until);
+        handover.judged += u64::from(judged);
+        judged
+    }
+
+    /// The old version has finished what it had: what queued up meanwhile is worked off next.
+    pub fn note_old_version_idle(&mut self, now: Millis) {
+        let Some(full_since) = self.full_since else { return };
+        if let Some(handover) = self.handover.as_mut().filter(|h| h.until.is_none()) {
+            handover.until = Some(now.plus(CATCH_UP_FACTOR * now.since(full_since)));
+        }
+    }
+
+    /// Whether everyone was moved at once and the old version is not known to be idle yet.
+    pub fn old_version_works(&self) -> bool {
+        self.handover.as_ref().is_some_and(|handover| handover.until.is_none())
+    }
+
+    /// Whether everyone was moved at once and latency says nothing about the canary yet.
+    pub fn is_handing_over(&self, now: Millis) -> bool {
+        let handover = self.handover.as_ref();
+        handover.is_some_and(|handover| handover.until.is_none_or(|until| now < until))
+    }
+
+    /// What a plan without compared shares still needs; empty for every other plan.
+    pub fn unjudged(&self, sessions_min: u64) -> Option<String> {
+        let handover = self.handover.as_ref()?;
+        (handover.judged < sessions_min).then(|| {
+            let judged = handover.judged;
+            format!("{judged} of {sessions_min} sessions since the old version is idle")
+        })
     }
 
     /// Every test that has spoken against the canary; empty is no proof that it is good.

@@ -16,17 +16,13 @@ pub(in crate::tools) struct ReadMetrics;
 pub(in crate::tools) struct Args {
     /// Name of the deployment.
     deployment: String,
-    /// How far back to look [s], 10 to 3600.
+    /// How far back to look [s], 10 to 3600; left out: as the config file says, 600 by default.
     #[schemars(range(min = 10, max = 3600))]
-    #[serde(default = "default_window_s")]
-    window_s: u32,
+    #[serde(default)]
+    window_s: Option<u32>,
     /// The goal: with it the clients' goodput counts the requests that met it.
     #[serde(default)]
     objective: Option<Objective>,
-}
-
-fn default_window_s() -> u32 {
-    60
 }
 
 #[async_trait]
@@ -38,6 +34,7 @@ impl Tool for ReadMetrics {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Observation, Error> {
         let target = cx.target(&args.deployment)?;
-        Ok(target.observe.observe(f64::from(args.window_s), args.objective.as_ref()).await?)
+        let window_s = args.window_s.unwrap_or(cx.services.windows.observe_s);
+        Ok(target.observe.observe(f64::from(window_s), args.objective.as_ref()).await?)
     }
 }

@@ -5,13 +5,15 @@ use crate::base::{Coded, EffectKey};
 use crate::domain::{Backend, Finish, ServingConfig};
 use crate::rollout::{Action, Inputs, Record};
 use crate::serving::{self, Launcher, LoadSpec, Purpose, Target, TrafficPlane};
-use crate::tools::{Error, ToolContext};
+use crate::tools::{Error, ToolContext, TrialMode};
 use crate::tuning;
 
 /// A warm-up lasts this long [s].
 const WARM_S: f64 = 20.0;
 /// A warm-up offers at most this much [requests/s].
 const WARM_RPS_MAX: f64 = 2.0;
+/// The same where the new version warms on cores that serve users [s, requests/s].
+const WARM_BESIDE_USERS: (f64, f64) = (10.0, 0.5);
 
 /// Does `wanted` and returns the results as the next step's inputs. Stops at the first action that fails.
 pub(super) async fn perform(
@@ -108,8 +110,12 @@ async fn warm(
     let seen = target.observe.observe(WARM_S * 3.0, None).await?;
     let Some(mut profile) = tuning::profile_of(&seen) else { return Ok(Ok(())) };
     cx.progress("warming the new version", 0.0, 1.0);
-    profile.request_rate_rps = profile.request_rate_rps.min(WARM_RPS_MAX);
-    let load = LoadSpec { profile, warmup_s: 0.0, duration_s: WARM_S, seed: cx.services.seed };
+    let (duration_s, rps_max) = match cx.services.trial.mode {
+        TrialMode::Measured => (WARM_S, WARM_RPS_MAX),
+        TrialMode::StartOnly => WARM_BESIDE_USERS,
+    };
+    profile.request_rate_rps = profile.request_rate_rps.min(rps_max);
+    let load = LoadSpec { profile, warmup_s: 0.0, duration_s, seed: cx.services.seed };
     let records = driver.drive(backend, &load).await?;
     let bad = records.iter().filter(|r| matches!(r.finish, Finish::Failed | Finish::Cut)).count();
     if bad == 0 {

@@ -9,8 +9,6 @@ use crate::tools::{Error, ToolContext};
 
 /// States a rollout may pass in one look: enough for all that need no waiting.
 const MOVES_MAX: usize = 24;
-/// What stable is measured over before users are exposed [s].
-const BASELINE_WINDOW_S: f64 = 180.0;
 
 /// Takes one look and does what it decides. Safe to repeat: every action is idempotent and recorded first.
 ///
@@ -23,24 +21,28 @@ pub(super) async fn advance(
     let mut kept =
         ledger::find(cx, id).await?.ok_or_else(|| Error::UnknownRollout(id.to_string()))?;
     let target = cx.target(&kept.record.deployment)?;
-    let mut inputs = gather(target, &kept.record).await?;
+    let window_s = f64::from(cx.services.windows.profile_s);
+    let mut inputs = gather(target, &kept.record, window_s).await?;
     inputs.commands = commands;
+    let mut last = Inputs::default();
     for _ in 0..MOVES_MAX {
         let before = kept.record.state.clone();
         let (next, wanted) = rollout::step(&kept.record, &inputs, cx.services.clock.now());
         kept.replace(cx, next).await?;
         let results = actions::perform(cx, target, &kept.record, &wanted).await?;
-        if kept.record.state == before && results == Inputs::default() {
+        // The same result again (so many requests still under way) is nothing new either.
+        if kept.record.state == before && (results == Inputs::default() || results == last) {
             break;
         }
+        last = results.clone();
         inputs = results;
-        complete(target, &kept.record, &mut inputs).await?;
+        complete(target, &kept.record, &mut inputs, window_s).await?;
     }
     Ok(kept.record.status())
 }
 
 /// Everything a look begins with.
-async fn gather(target: &Target, record: &Record) -> Result<Inputs, Error> {
+async fn gather(target: &Target, record: &Record, window_s: f64) -> Result<Inputs, Error> {
     let mut inputs = Inputs::default();
     if let Some(traffic) = &target.traffic {
         // Before the first look nothing was evidence: begin with what comes from now on.
@@ -55,12 +57,17 @@ async fn gather(target: &Target, record: &Record) -> Result<Inputs, Error> {
         }
         inputs.observed = traffic.observed().await.ok();
     }
-    complete(target, record, &mut inputs).await?;
+    complete(target, record, &mut inputs, window_s).await?;
     Ok(inputs)
 }
 
-/// Adds what every step of a look needs.
-async fn complete(target: &Target, record: &Record, inputs: &mut Inputs) -> Result<(), Error> {
+/// Adds what every step of a look needs; stable is measured over `window_s` before users are exposed.
+async fn complete(
+    target: &Target,
+    record: &Record,
+    inputs: &mut Inputs,
+    window_s: f64,
+) -> Result<(), Error> {
     if let Some(launcher) = &target.launcher {
         let stable = record.stable.iter().map(|backend| backend.id.as_str());
         inputs.stable_health = best(launcher.as_ref(), stable).await;
@@ -73,7 +80,7 @@ async fn complete(target: &Target, record: &Record, inputs: &mut Inputs) -> Resu
         RolloutState::Planned | RolloutState::Locked | RolloutState::Preflight
     );
     if measuring {
-        let seen = target.observe.observe(BASELINE_WINDOW_S, None).await?;
+        let seen = target.observe.observe(window_s, None).await?;
         inputs.baseline = seen.client;
     }
     Ok(())

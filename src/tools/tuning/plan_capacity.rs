@@ -31,7 +31,7 @@ impl Tool for PlanCapacity {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
         let target = cx.target(&args.objective.deployment)?;
-        let seen = target.observe.observe(super::run_trial::PROFILE_WINDOW_S, None).await?;
+        let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         let config = args.config.unwrap_or_else(|| target.deployment.config.clone());
         let seed = cx.services.seed;
         Ok(tuning::plan_capacity(&target.deployment, &seen, &args.objective, &config, seed)?)

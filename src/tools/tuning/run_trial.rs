@@ -1,4 +1,6 @@
 //! `run_trial`: one config on a spare server under synthetic load, beside the running config under the same load.
+//!
+//! Where no hardware is spare (`trial.mode: start_only`) it is only started and asked a few prompts.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -7,14 +9,14 @@ use serde_json::json;
 
 use crate::base::{EffectKey, TrialId, stable_hash};
 use crate::domain::{
-    Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome,
+    Finish, Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome,
 };
 use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Target};
-use crate::tools::{Effect, Error, Tool, ToolContext};
+use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
 use crate::tuning;
 
-/// The load of a trial is what users sent in this window [s].
-pub(super) const PROFILE_WINDOW_S: f64 = 180.0;
+/// A trial that only starts a config asks it prompts for so long [s], at most so many a second.
+const ASK: (f64, f64) = (10.0, 0.5);
 
 /// Starts a config away from users, measures it under today's load, and stops it.
 pub(in crate::tools) struct RunTrial;
@@ -43,29 +45,18 @@ impl Tool for RunTrial {
             let reasons = violations.into_iter().map(|v| v.message).collect();
             return Ok(bench.failed(args.proposal, cx, reasons));
         }
-        let baseline = bench.baseline(cx, &args.objective).await?;
-        cx.progress("candidate", 0.0, 1.0);
-        let measured = match bench.measure(&cx.key, &args.proposal.config, &args.objective).await {
-            Ok(measured) => measured,
+        let only_start = cx.services.trial.mode == TrialMode::StartOnly;
+        let result = match only_start {
+            true => bench.start_only(args.proposal.clone(), cx).await,
+            false => bench.compare(&args, cx).await,
+        };
+        match result {
             Err(Error::Serving(serving::Error::StartFailed { reason, last_lines })) => {
                 let reasons = std::iter::once(reason).chain(last_lines).collect();
-                return Ok(bench.failed(args.proposal, cx, reasons));
+                Ok(bench.failed(args.proposal, cx, reasons))
             }
-            Err(error) => return Err(error),
-        };
-        cx.progress("candidate", 1.0, 1.0);
-        let limits = &bench.target.deployment.limits;
-        let judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
-        Ok(Trial {
-            id: trial_id(&cx.key),
-            proposal: args.proposal,
-            outcome: judgement.outcome,
-            baseline: Some(baseline),
-            measured: Some(measured),
-            offered_rps: bench.load.profile.request_rate_rps,
-            reasons: judgement.reasons,
-            gain: judgement.gain,
-        })
+            other => other,
+        }
     }
 }
 
@@ -103,6 +94,60 @@ impl Bench {
         let driver = target.load.clone().ok_or_else(|| impossible("it has no load generator"))?;
         let load = load_of(cx, &target).await?;
         Ok(Self { target, launcher, driver, load })
+    }
+
+    /// Candidate and running config under the same load, judged by the goal.
+    async fn compare(&self, args: &Args, cx: &ToolContext) -> Result<Trial, Error> {
+        let baseline = self.baseline(cx, &args.objective).await?;
+        cx.progress("candidate", 0.0, 1.0);
+        let config = &args.proposal.config;
+        let measured = self.measure(&cx.key, config, &args.objective).await?;
+        cx.progress("candidate", 1.0, 1.0);
+        let limits = &self.target.deployment.limits;
+        let judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
+        Ok(Trial {
+            id: trial_id(&cx.key),
+            proposal: args.proposal.clone(),
+            outcome: judgement.outcome,
+            baseline: Some(baseline),
+            measured: Some(measured),
+            offered_rps: self.load.profile.request_rate_rps,
+            reasons: judgement.reasons,
+            gain: judgement.gain,
+        })
+    }
+
+    /// Whether the candidate starts and answers. A load beside users would measure the neighbours and hurt them.
+    async fn start_only(&self, proposal: Proposal, cx: &ToolContext) -> Result<Trial, Error> {
+        cx.progress("start", 0.0, 1.0);
+        let server = self.launcher.launch(&cx.key, &proposal.config, Purpose::Trial).await?;
+        let mut load = LoadSpec { warmup_s: 0.0, duration_s: ASK.0, ..self.load.clone() };
+        load.profile.request_rate_rps = load.profile.request_rate_rps.min(ASK.1);
+        // Evenly spaced: a random gap could leave the candidate unasked.
+        load.profile.arrival_cv = 0.0;
+        let records = self.driver.drive(&server.backend, &load).await;
+        self.launcher.stop(&server.backend.id).await?;
+        cx.progress("start", 1.0, 1.0);
+        let records = records?;
+        let answered = records.iter().filter(|r| r.finish == Finish::Complete).count();
+        let all = answered == records.len() && answered > 0;
+        let reason = match all {
+            true => format!(
+                "no spare hardware: started and answered {answered} prompts; \
+                 users are the measure, after the switch, under absolute bounds"
+            ),
+            false => format!("started and answered only {answered} of {} prompts", records.len()),
+        };
+        Ok(Trial {
+            id: trial_id(&cx.key),
+            proposal,
+            outcome: if all { TrialOutcome::Accepted } else { TrialOutcome::Rejected },
+            baseline: None,
+            measured: None,
+            offered_rps: load.profile.request_rate_rps,
+            reasons: vec![reason],
+            gain: None,
+        })
     }
 
     /// The running config under the trial's load, on the same spare place: measured once per config and load.
@@ -168,7 +213,7 @@ async fn load_of(cx: &ToolContext, target: &Target) -> Result<LoadSpec, Error> {
             return Ok(load);
         }
     }
-    let seen = target.observe.observe(PROFILE_WINDOW_S, None).await?;
+    let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
     let mut profile = tuning::profile_of(&seen).ok_or_else(|| Error::NotPossible {
         deployment: deployment.name.clone(),
         what: "run a trial".to_owned(),

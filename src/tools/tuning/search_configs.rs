@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::domain::{Diagnosis, Objective};
-use crate::tools::{Effect, Error, Tool, ToolContext};
+use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
 use crate::tuning;
 
 /// Prunes, screens and shortlists configs for an objective under the load seen now.
@@ -33,7 +33,8 @@ impl Tool for SearchConfigs {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
         let target = cx.target(&args.objective.deployment)?;
-        let observation = target.observe.observe(super::run_trial::PROFILE_WINDOW_S, None).await?;
+        let observation =
+            target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         let request = tuning::SearchRequest {
             deployment: target.deployment.clone(),
             observation,
@@ -45,6 +46,21 @@ impl Tool for SearchConfigs {
         };
         // Minutes of pure arithmetic: off the async threads.
         let found = tokio::task::spawn_blocking(move || tuning::search(&request)).await;
-        Ok(found.map_err(|error| Error::Interrupted(error.to_string()))??)
+        let mut found = found.map_err(|error| Error::Interrupted(error.to_string()))??;
+        if cx.services.trial.mode == TrialMode::StartOnly {
+            keep_one(&mut found);
+        }
+        Ok(found)
     }
+}
+
+/// Trials that measure nothing cannot tell two configs apart: only the one that would be chosen is worth a start.
+fn keep_one(found: &mut tuning::SearchResult) {
+    let Some(best) = tuning::best_unmeasured(&found.shortlist).cloned() else { return };
+    if found.shortlist.len() > 1 {
+        let left_out = found.shortlist.len() - 1;
+        let why = format!("{left_out} more left out: trials only start here and cannot rank them");
+        found.reasons.push(why);
+    }
+    found.shortlist = vec![best];
 }

@@ -30,7 +30,7 @@ impl Tool for SimulateConfig {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Prediction, Error> {
         let target = cx.target(&args.deployment)?;
-        let seen = target.observe.observe(super::run_trial::PROFILE_WINDOW_S, None).await?;
+        let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         Ok(tuning::predict(&target.deployment, &seen, &args.config, cx.services.seed)?)
     }
 }

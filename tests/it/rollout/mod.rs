@@ -1,5 +1,6 @@
 //! Behaviour of `rollout` through its public door.
 
+mod blue_green;
 mod commands;
 mod faults;
 mod laws;

@@ -22,11 +22,10 @@ fn the_default_plan_works() {
 
 #[test]
 fn a_plan_that_cannot_prove_anything_is_refused() {
-    let plans: [fn(&mut RolloutPlan); 8] = [
+    let plans: [fn(&mut RolloutPlan); 7] = [
         |plan| plan.steps_percent = vec![],
         |plan| plan.steps_percent = vec![5.0, 25.0],
         |plan| plan.steps_percent = vec![25.0, 5.0, 100.0],
-        |plan| plan.steps_percent = vec![100.0],
         |plan| plan.steps_percent = vec![5.0, 25.0, 100.0],
         |plan| plan.guards.clear(),
         |plan| plan.sessions_min = 0,

@@ -159,3 +159,23 @@ proptest! {
         prop_assert_eq!(judged.outcome, TrialOutcome::Rejected);
     }
 }
+
+/// A trial that was only started, with `changes` knobs changed.
+fn started(name: &str, changes: usize) -> Trial {
+    let knobs = [Knob::MaxNumSeqs, Knob::BlockSize, Knob::MaxNumBatchedTokens];
+    let values: Vec<_> = knobs.into_iter().take(changes).map(|knob| (knob, int(16))).collect();
+    let mut trial = trial(name, TrialOutcome::Accepted, 0.0, stats(300, 1.0, 1.0, 1.0));
+    trial.proposal.config = config(&values);
+    trial.proposal.change = changes_between(&config(&[]), &trial.proposal.config);
+    Trial { baseline: None, measured: None, gain: None, ..trial }
+}
+
+#[test]
+fn where_nothing_is_measured_the_most_complete_config_is_chosen_and_limits_are_the_bounds() {
+    let trials = [started("one", 1), started("three", 3), started("two", 2), started("also", 3)];
+    assert_eq!(choose(&chat_slo(), &trials).map(|t| t.proposal.name.as_str()), Some("three"));
+    let limits = Limits { ttft_p95_ms: Some(1000.0), ..FREE };
+    let found = guards(&chat_slo(), &limits, &trials[1]);
+    assert!(matches!(found[0].rule, GuardRule::Within { limit_ms: 1000.0, .. }), "{found:?}");
+    assert!(matches!(found[1].rule, GuardRule::NotWorse { .. }), "{found:?}");
+}
