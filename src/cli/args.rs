@@ -250,8 +250,13 @@ pub struct Simulate {
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
     /// Simulated seconds per second: above 1, every wait is shorter
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.001..=1000.0).contains(speed));
+    speed.ok_or_else(|| "expected a number in 0.001 to 1000".to_owned())
 }
 
 /// `load`.
