@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::{Assembled, assemble, unique_seed};
 use super::{Check, Drawing, Error, OptimizeResult, Settings, Started, doctor, graphs};
 use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
-use crate::runtime::{Activate, Follow, Next, ThreadState, ThreadStatus, ThreadSummary};
+use crate::runtime::{
+    self, Activate, Follow, Letter, Next, ThreadState, ThreadStatus, ThreadSummary,
+};
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
 
@@ -218,11 +220,15 @@ impl Agent {
         state.ok_or_else(|| Error::UnknownThread(thread.to_string()))
     }
 
-    /// The thread as it stands; `None`: it was made, and nothing ran on it yet.
+    /// The thread as it stands; `None`: it was made, and nothing ran on it yet. A question whose answer was taken is not
+    /// open any more, even before the run has gone on with it.
     ///
     /// Errors: [`Error::UnknownThread`].
     pub async fn look(&self, thread: &ThreadId) -> Result<Option<ThreadState>, Error> {
-        if let Some(state) = self.parts.runtime.state(thread).await? {
+        if let Some(mut state) = self.parts.runtime.state(thread).await? {
+            if state.status == ThreadStatus::Interrupted {
+                self.leave_out_answered(&mut state).await?;
+            }
             return Ok(Some(state));
         }
         for collection in [CREATED, STARTED] {
@@ -232,6 +238,22 @@ impl Agent {
             }
         }
         Err(Error::UnknownThread(thread.to_string()))
+    }
+
+    async fn leave_out_answered(&self, state: &mut ThreadState) -> Result<(), Error> {
+        let inbox = self.parts.store.checkpoints.inbox(&state.thread).await;
+        let inbox = inbox.map_err(runtime::Error::from)?;
+        let answered = |id: &str| {
+            inbox.iter().any(|posted| match &posted.letter {
+                Letter::Resume { interrupt, .. } => interrupt == id,
+                _ => false,
+            })
+        };
+        state.interrupts.retain(|open| !answered(&open.id));
+        if state.interrupts.is_empty() {
+            state.status = ThreadStatus::Busy;
+        }
+        Ok(())
     }
 
     /// Unfinished threads of this agent's world: those that a process left behind.

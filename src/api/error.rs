@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::agent;
-use crate::base::{Coded, Problem};
+use crate::base::{Coded, Problem, ThreadId};
 
 /// Why a request was refused or failed, or a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum Error {
     /// A value that no request may have.
     #[error("{0}")]
     InvalidRequest(String),
+    /// An answer to a thread on which nothing ran yet.
+    #[error("thread `{0}` asks nothing: no run of it has begun")]
+    NothingAsked(ThreadId),
     /// No such path.
     #[error("there is nothing at `{0}`")]
     NoRoute(String),
@@ -75,6 +78,7 @@ impl Coded for Error {
             Self::Run(_) => "agent.run_failed",
             Self::Body { .. } => "api.invalid_body",
             Self::InvalidRequest(_) => "api.invalid_request",
+            Self::NothingAsked(_) => "api.nothing_asked",
             Self::NoRoute(_) => "api.unknown_route",
             Self::Method { .. } => "api.method_not_allowed",
             Self::Timeout(_) => "api.timeout",
@@ -99,6 +103,7 @@ impl Coded for Error {
                 "bind 127.0.0.1 and put a proxy with access control in front".to_owned()
             }
             Self::Listen { .. } => "choose another --port".to_owned(),
+            Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
             Self::InvalidRequest(_) => String::new(),
         }
     }
@@ -126,6 +131,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         "api.method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
+        "api.nothing_asked" => StatusCode::CONFLICT,
         "api.timeout" => StatusCode::GATEWAY_TIMEOUT,
         "api.stopping" => StatusCode::SERVICE_UNAVAILABLE,
         "api.foreign" | "tools.approval_missing" | "tools.disabled" => StatusCode::FORBIDDEN,

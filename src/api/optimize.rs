@@ -122,7 +122,8 @@ async fn answer(
     word: &str,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
     // Before the answer: afterwards the run may be over already, and another may have begun.
-    let run = app.agent().state(thread).await?.run;
+    let state = app.agent().look(thread).await?;
+    let run = state.ok_or_else(|| Error::NothingAsked(thread.clone()))?.run;
     app.agent().answer(thread, json!(word)).await?;
     app.drivers.wake(thread);
     let accepted = Accepted { thread_id: thread.to_string(), run_id: run.to_string() };

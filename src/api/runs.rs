@@ -154,11 +154,7 @@ async fn begin(app: &App, thread: &ThreadId, request: RunRequest) -> Result<Watc
             agent.answer(thread, command.resume).await?;
             state.run
         }
-        (Some(_), None, None) => {
-            return Err(agent.answer(thread, Value::Null).await.map_or_else(Error::from, |()| {
-                Error::InvalidRequest("nothing ran on this thread yet".to_owned())
-            }));
-        }
+        (Some(_), None, None) => return Err(Error::NothingAsked(thread.clone())),
         (None, input, _) => {
             let input = input.unwrap_or_else(|| json!({}));
             let graph = &request.assistant_id;

@@ -75,15 +75,13 @@ async fn a_run_that_cannot_begin_leaves_the_thread_idle() {
             422,
             "api.invalid_request",
         ),
-        (
-            json!({"assistant_id": "watch", "command": {"resume": 1}}),
-            409,
-            "runtime.interrupt_stale",
-        ),
+        (json!({"assistant_id": "watch", "command": {"resume": 1}}), 409, "api.nothing_asked"),
     ] {
         let (was, problem) = served.post(&path, body).await;
         assert_eq!((was, problem["code"].as_str().unwrap()), (status, code), "{problem}");
     }
+    let (status, problem) = served.post(&format!("/optimize/{thread}/approve"), json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &"api.nothing_asked".into()));
     let (_, state) = served.get(&format!("/threads/{thread}/state")).await;
     assert_eq!(state["status"], "idle", "{state}");
 }
