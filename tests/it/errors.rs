@@ -21,8 +21,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Looks like a code and is none: names of random streams, of hashes and of a socket.
-const NOT_CODES: [&str; 3] = ["llm.retry", "rollout.launch", "proxy.sock"];
+/// Looks like a code and is none: names of random streams, of hashes and of files.
+const NOT_CODES: [&str; 5] =
+    ["llm.retry", "rollout.launch", "proxy.sock", "proxy.json", "proxy.log"];
 
 fn is_code(text: &str) -> bool {
     if NOT_CODES.contains(&text) {
