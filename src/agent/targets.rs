@@ -12,6 +12,7 @@ use crate::serving::process::{ProcessLauncher, ProcessOptions};
 use crate::serving::simulated::{World, WorldSpec};
 use crate::serving::{Backends, EmbeddedProxy, GpuProbe, Launcher, Scraped, Target, gpu};
 use crate::sim;
+use crate::tools::TrialMode;
 
 /// Deployments by name, and the clock.
 pub(super) struct Fleet {
@@ -29,11 +30,12 @@ pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Err
         [DeploymentConfig::Simulated { world }] => simulated(settings, (**world).clone(), scope),
         many => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let no_spare = settings.config.trial.mode == TrialMode::StartOnly;
             let (mut targets, mut hosts) = (BTreeMap::new(), Vec::new());
             for deployment in many {
                 let target = match deployment {
                     DeploymentConfig::Process(process) => {
-                        let (target, host) = started(process, &clock).await?;
+                        let (target, host) = started(process, no_spare, &clock).await?;
                         hosts.push(host);
                         target
                     }
@@ -67,10 +69,11 @@ fn worlds_folder(store: &Path) -> PathBuf {
 
 async fn started(
     config: &ProcessDeployment,
+    no_spare: bool,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Target, Host), Error> {
     let config = &config.expanded(&|name| std::env::var(name).ok())?;
-    let launcher = Arc::new(ProcessLauncher::open(options(config), clock.clone()).await?);
+    let launcher = Arc::new(ProcessLauncher::open(options(config, no_spare), clock.clone()).await?);
     let proxy = EmbeddedProxy::connect(super::data_plane::socket(&config.state_dir));
     let host = Host::new(config.clone(), launcher.clone(), proxy.clone(), clock.clone());
     let deployment = Deployment {
@@ -109,8 +112,9 @@ async fn started(
     Ok((target, host))
 }
 
-fn options(config: &ProcessDeployment) -> ProcessOptions {
+fn options(config: &ProcessDeployment, trials_yield: bool) -> ProcessOptions {
     ProcessOptions {
+        trials_yield,
         args: config.args.clone(),
         env: config.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         ports: config.ports.0..=config.ports.1,

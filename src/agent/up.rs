@@ -60,12 +60,13 @@ impl Host {
         }
     }
 
-    /// Server, proxy, table: each started or applied when it is not there. Says what serves now.
+    /// Proxy, server, table: each started or applied when it is not there. Says what serves now.
     pub(super) async fn up(&self) -> Result<String, Error> {
-        let stable = self.stable_servers().await?;
+        // First the proxy: it starts at once, and a server may take minutes.
         if !self.proxy_answers().await {
             self.start_proxy().await?;
         }
+        let stable = self.stable_servers().await?;
         let table = self.table_for(&stable).await?;
         let ids: Vec<&str> = table.stable.backends.iter().map(|b| b.id.as_str()).collect();
         Ok(format!(

@@ -88,7 +88,11 @@ impl ProcessLauncher {
     fn start(&self, book: &mut Book, id: &str) -> Result<(), Error> {
         let Some(entry) = book.entries.get_mut(id) else { return Ok(()) };
         entry.log_from = log_length(&self.options, id);
-        entry.process = Some(spawn(&self.options, id, entry.port, &entry.running.config)?);
+        let process = spawn(&self.options, id, entry.port, &entry.running.config)?;
+        if self.options.trials_yield && entry.running.purpose == Purpose::Trial {
+            procfs::yield_to_others(&process);
+        }
+        entry.process = Some(process);
         entry.running.started = self.clock.now();
         book.save()
     }

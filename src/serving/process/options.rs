@@ -32,6 +32,8 @@ pub struct ProcessOptions {
     pub health_path: String,
     /// Longest wait for the first 200 [s].
     pub start_timeout_s: f64,
+    /// Trials get the processor only when nobody else wants it: for hosts whose cores serve users.
+    pub trials_yield: bool,
     /// From SIGTERM to SIGKILL [s].
     pub grace_s: f64,
     /// From one look at a starting or ending server to the next [ms].
@@ -64,6 +66,7 @@ impl ProcessOptions {
             ports: 8100..=8199,
             health_path: "/health".to_owned(),
             start_timeout_s: 900.0,
+            trials_yield: false,
             grace_s: 30.0,
             poll_ms: 250,
             restarts_max: 3,

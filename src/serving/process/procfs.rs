@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 
 use super::book::Process;
 
@@ -69,6 +69,13 @@ pub(super) fn family(server: Option<&Process>, mark: &str) -> Vec<Process> {
         }
     }
     all.iter().filter(|stat| pids.contains(&stat.pid)).map(|stat| stat.process(&boot)).collect()
+}
+
+/// Lowest priority for a process that was just started, and so for what it starts.
+pub(super) fn yield_to_others(process: &Process) {
+    if let Err(error) = setpriority_process(Pid::from_raw(process.pid), 19) {
+        tracing::warn!(pid = process.pid, %error, "it competes with those who serve users");
+    }
 }
 
 /// Sends `signal` to exactly this process. That it is gone already is as good.
