@@ -23,6 +23,9 @@ pub(super) struct Metrics {
     requests: Mutex<BTreeMap<(String, String, u16), Answers>>,
 }
 
+/// Labels and value of each sample.
+type Samples = Vec<(String, String)>;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Answers {
     count: u64,
@@ -80,7 +83,7 @@ impl Metrics {
         page
     }
 
-    fn requests(&self) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    fn requests(&self) -> (Samples, Samples) {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests
             .iter()

@@ -136,6 +136,7 @@ fn closing(result: &OptimizeResult) -> String {
         "interrupted" => {
             format!("answer with: perf-agent resume {} --answer approve", result.thread_id)
         }
+        "running" => format!("go on with: perf-agent resume {}", result.thread_id),
         _ => format!("look again with: perf-agent threads show {}", result.thread_id),
     };
     format!(
