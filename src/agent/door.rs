@@ -11,7 +11,7 @@ use super::assembly::{Assembled, assemble, unique_seed};
 use super::{Check, Drawing, Error, OptimizeResult, Settings, Started, doctor, graphs};
 use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::runtime::{
-    self, Activate, Follow, Letter, Next, ThreadState, ThreadStatus, ThreadSummary,
+    self, Activate, Follow, Letter, Next, Posted, ThreadState, ThreadStatus, ThreadSummary,
 };
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
@@ -225,10 +225,11 @@ impl Agent {
     ///
     /// Errors: [`Error::UnknownThread`].
     pub async fn look(&self, thread: &ThreadId) -> Result<Option<ThreadState>, Error> {
+        // The letters first: one that leaves the inbox after this changes the state that is read next.
+        let letters = self.parts.store.checkpoints.inbox(thread).await;
+        let letters = letters.map_err(runtime::Error::from)?;
         if let Some(mut state) = self.parts.runtime.state(thread).await? {
-            if state.status == ThreadStatus::Interrupted {
-                self.leave_out_answered(&mut state).await?;
-            }
+            leave_out_answered(&mut state, &letters);
             return Ok(Some(state));
         }
         for collection in [CREATED, STARTED] {
@@ -238,22 +239,6 @@ impl Agent {
             }
         }
         Err(Error::UnknownThread(thread.to_string()))
-    }
-
-    async fn leave_out_answered(&self, state: &mut ThreadState) -> Result<(), Error> {
-        let inbox = self.parts.store.checkpoints.inbox(&state.thread).await;
-        let inbox = inbox.map_err(runtime::Error::from)?;
-        let answered = |id: &str| {
-            inbox.iter().any(|posted| match &posted.letter {
-                Letter::Resume { interrupt, .. } => interrupt == id,
-                _ => false,
-            })
-        };
-        state.interrupts.retain(|open| !answered(&open.id));
-        if state.interrupts.is_empty() {
-            state.status = ThreadStatus::Busy;
-        }
-        Ok(())
     }
 
     /// Unfinished threads of this agent's world: those that a process left behind.
@@ -368,6 +353,19 @@ impl Agent {
         let documents = &self.parts.store.documents;
         let kept = documents.put(STARTED, thread.as_str(), None, json!(started)).await;
         kept.map(|_| ()).map_err(Error::Run)
+    }
+}
+
+fn leave_out_answered(state: &mut ThreadState, letters: &[Posted]) {
+    let answered = |id: &str| {
+        letters.iter().any(|posted| match &posted.letter {
+            Letter::Resume { interrupt, .. } => interrupt == id,
+            _ => false,
+        })
+    };
+    state.interrupts.retain(|open| !answered(&open.id));
+    if state.status == ThreadStatus::Interrupted && state.interrupts.is_empty() {
+        state.status = ThreadStatus::Busy;
     }
 }
 
