@@ -226,3 +226,23 @@ pub struct Target {
     /// Its GPUs.
     pub gpus: Arc<dyn GpuProbe>,
 }
+
+impl Target {
+    /// The target with the config that serves users now: a rollout may have changed it since the target was built.
+    ///
+    /// Errors: the launcher or the data plane does not answer.
+    pub async fn as_served(&self) -> Result<Self, Error> {
+        let mut target = self.clone();
+        if let (Some(launcher), Some(traffic)) = (&self.launcher, &self.traffic) {
+            let users = traffic.observed().await?.stable.backends;
+            let running = launcher.running().await?;
+            let serves = |server: &&Running| {
+                server.purpose == Purpose::Stable && users.contains(&server.backend)
+            };
+            if let Some(server) = running.iter().find(serves) {
+                target.deployment.config = server.config.clone();
+            }
+        }
+        Ok(target)
+    }
+}

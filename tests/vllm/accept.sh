@@ -36,13 +36,13 @@ finish() {
 trap finish EXIT
 
 "$agent" up "${config[@]}"
-load --duration-s 80 --warmup-s 20 --seed 7 >"$out/before.json"
+load --duration-s 120 --warmup-s 20 --seed 7 >"$out/before.json"
 keep_loading & loading=$!
 ended=0
 "$agent" optimize "p95 TTFT under 1 s, no less throughput" --yes --model expert --format json "${config[@]}" \
   >"$out/result.json" || ended=$?
 touch "$out/enough"
 wait "$loading"
-load --duration-s 80 --warmup-s 20 --seed 7 >"$out/after.json"
+load --duration-s 120 --warmup-s 20 --seed 7 >"$out/after.json"
 echo "optimize ended with $ended; everything is in $out"
 python3 "$here/accept.py" "$out"

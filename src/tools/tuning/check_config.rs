@@ -38,7 +38,7 @@ impl Tool for CheckConfig {
     type Output = Output;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Output, Error> {
-        let target = cx.target(&args.deployment)?;
+        let target = &cx.target(&args.deployment)?.as_served().await?;
         let violations = tuning::legality::check(&target.deployment, &args.config);
         Ok(Output { legal: violations.is_empty(), violations })
     }

@@ -35,7 +35,7 @@ impl Tool for ExplainBottleneck {
     type Output = Diagnosis;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Diagnosis, Error> {
-        let target = cx.target(&args.objective.deployment)?;
+        let target = &cx.target(&args.objective.deployment)?.as_served().await?;
         let window_s = f64::from(args.window_s);
         let now = target.observe.observe(window_s, Some(&args.objective)).await?;
         let windows = target.observe.series(2.0 * window_s, window_s).await.unwrap_or_default();

@@ -30,7 +30,7 @@ impl Tool for PlanCapacity {
     type Output = tuning::CapacityPlan;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
-        let target = cx.target(&args.objective.deployment)?;
+        let target = &cx.target(&args.objective.deployment)?.as_served().await?;
         let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         let config = args.config.unwrap_or_else(|| target.deployment.config.clone());
         let seed = cx.services.seed;

@@ -81,7 +81,7 @@ struct Baseline {
 
 impl Bench {
     async fn of(cx: &ToolContext, deployment: &str) -> Result<Self, Error> {
-        let target = cx.target(deployment)?.clone();
+        let target = cx.target(deployment)?.as_served().await?;
         let impossible = |why: &str| Error::NotPossible {
             deployment: deployment.to_owned(),
             what: "run a trial".to_owned(),

@@ -32,7 +32,7 @@ impl Tool for SearchConfigs {
     type Output = tuning::SearchResult;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
-        let target = cx.target(&args.objective.deployment)?;
+        let target = &cx.target(&args.objective.deployment)?.as_served().await?;
         let observation =
             target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         let request = tuning::SearchRequest {

@@ -29,7 +29,7 @@ impl Tool for SimulateConfig {
     type Output = Prediction;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Prediction, Error> {
-        let target = cx.target(&args.deployment)?;
+        let target = &cx.target(&args.deployment)?.as_served().await?;
         let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
         Ok(tuning::predict(&target.deployment, &seen, &args.config, cx.services.seed)?)
     }
