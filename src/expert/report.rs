@@ -106,7 +106,13 @@ fn trial_line(trial: &Trial) -> String {
         TrialOutcome::Rejected => "rejected",
         TrialOutcome::FailedToStart => "did not start",
     };
-    format!("`{}` {outcome}: {}.", trial.proposal.name, trial.reasons.join("; "))
+    // After the reason why it did not start come the engine's own last lines: they stay in the trial.
+    let shown = match trial.outcome {
+        TrialOutcome::FailedToStart => 1,
+        _ => trial.reasons.len(),
+    };
+    let reasons: Vec<&str> = trial.reasons.iter().take(shown).map(String::as_str).collect();
+    format!("`{}` {outcome}: {}.", trial.proposal.name, reasons.join("; "))
 }
 
 fn change_line(rollout: &RolloutStatus) -> String {
