@@ -31,17 +31,10 @@ fn names(deployment: &Deployment, observation: &Observation) -> Vec<String> {
 }
 
 #[test]
-fn a_cpu_server_short_of_seats_gets_seats_then_compilation_then_all_cores() {
+fn a_cpu_server_short_of_seats_gets_seats_then_all_cores_and_is_never_compiled_beside_its_users() {
     assert_eq!(
         names(&naive_cpu(Some("cpu-2")), &four_seats_taken()),
-        [
-            "seats-16",
-            "seats-16-compiled",
-            "seats-16-compiled-cores-0-1",
-            "seats-64",
-            "seats-64-compiled-cores-0-1",
-            "compiled"
-        ]
+        ["seats-16", "seats-16-cores-0-1", "seats-64", "seats-64-cores-0-1", "cores-0-1"]
     );
 }
 
