@@ -84,8 +84,7 @@ async fn started(
         gpu: device(config.gpu.as_deref())?,
         gpus: config.gpus,
         replicas: 1,
-        // An earlier rollout may have left another config than the file says.
-        config: host.stable_config().await?,
+        config: config.config.clone(),
         limits: config.limits,
     };
     let launcher: Arc<dyn Launcher> = launcher;

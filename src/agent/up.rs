@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use super::data_plane::{socket, table_file};
 use super::{Error, ProcessDeployment};
 use crate::base::{Clock, EffectKey, stable_hash};
-use crate::domain::{Arm, ArmWeight, Backend, ServingConfig, TrafficTable};
+use crate::domain::{Arm, ArmWeight, Backend, TrafficTable};
 use crate::serving::process::ProcessLauncher;
 use crate::serving::{self, EmbeddedProxy, Launcher, Purpose, Running, TrafficPlane};
 
@@ -44,13 +44,6 @@ impl Host {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self { config, launcher, proxy, clock, watched: AtomicBool::new(false) }
-    }
-
-    /// The config of the server that serves users; the file's before there is one.
-    pub(super) async fn stable_config(&self) -> Result<ServingConfig, Error> {
-        let running = self.launcher.running().await?;
-        let stable = running.into_iter().find(|server| server.purpose == Purpose::Stable);
-        Ok(stable.map_or_else(|| self.config.config.clone(), |server| server.config))
     }
 
     /// Restarts what crashes, as long as this agent lives.

@@ -230,18 +230,21 @@ pub struct Target {
 impl Target {
     /// The target with the config that serves users now: a rollout may have changed it since the target was built.
     ///
-    /// Errors: the launcher or the data plane does not answer.
+    /// The declared config where nothing was launched. While two versions run, the data plane says which one is stable.
+    ///
+    /// Errors: the launcher does not answer, or the data plane does not while two versions run.
     pub async fn as_served(&self) -> Result<Self, Error> {
         let mut target = self.clone();
-        if let (Some(launcher), Some(traffic)) = (&self.launcher, &self.traffic) {
+        let Some(launcher) = &self.launcher else { return Ok(target) };
+        let mut stable = launcher.running().await?;
+        stable.retain(|server| server.purpose == Purpose::Stable);
+        let differ = stable.windows(2).any(|pair| pair[0].config != pair[1].config);
+        if let Some(traffic) = self.traffic.as_ref().filter(|_| differ) {
             let users = traffic.observed().await?.stable.backends;
-            let running = launcher.running().await?;
-            let serves = |server: &&Running| {
-                server.purpose == Purpose::Stable && users.contains(&server.backend)
-            };
-            if let Some(server) = running.iter().find(serves) {
-                target.deployment.config = server.config.clone();
-            }
+            stable.retain(|server| users.contains(&server.backend));
+        }
+        if let Some(server) = stable.into_iter().next() {
+            target.deployment.config = server.config;
         }
         Ok(target)
     }

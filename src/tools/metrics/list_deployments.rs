@@ -52,6 +52,10 @@ impl Tool for ListDeployments {
     type Output = Output;
 
     async fn call(&self, _args: Args, cx: &ToolContext) -> Result<Output, Error> {
-        Ok(Output { deployments: cx.services.targets.values().map(Listed::of).collect() })
+        let mut deployments = Vec::new();
+        for target in cx.services.targets.values() {
+            deployments.push(Listed::of(&target.as_served().await?));
+        }
+        Ok(Output { deployments })
     }
 }

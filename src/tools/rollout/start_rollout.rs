@@ -8,7 +8,7 @@ use super::ledger;
 use crate::base::{RolloutId, stable_hash};
 use crate::domain::{Objective, Provenance, RolloutPlan, Trial, TrialOutcome};
 use crate::rollout::{Record, Start, default_plan};
-use crate::serving::{Purpose, Target};
+use crate::serving::Target;
 use crate::tools::{Effect, Error, Tool, ToolContext};
 use crate::{domain, tuning};
 
@@ -37,7 +37,7 @@ impl Tool for StartRollout {
         if let Some(kept) = ledger::find(cx, &id).await? {
             return Ok(kept.record.status());
         }
-        let target = cx.target(&args.trial.proposal.deployment)?;
+        let target = &cx.target(&args.trial.proposal.deployment)?.as_served().await?;
         refuse_unfit(cx, target, &args.trial).await?;
         let record = record(cx, target, args, id).await?;
         Ok(ledger::create(cx, record).await?.record.status())
@@ -77,13 +77,10 @@ async fn record(
         why: why.to_owned(),
     };
     let traffic = target.traffic.as_ref().ok_or_else(|| impossible("it has no data plane"))?;
-    let launcher = target.launcher.as_ref().ok_or_else(|| impossible("it has no launcher"))?;
+    if target.launcher.is_none() {
+        return Err(impossible("it has no launcher"));
+    }
     let table = traffic.observed().await?;
-    let running = launcher.running().await?;
-    let stable = running.iter().find(|server| {
-        server.purpose == Purpose::Stable && table.stable.backends.contains(&server.backend)
-    });
-    let stable_config = stable.map_or(deployment.config.clone(), |server| server.config.clone());
     let guards = tuning::guards(&args.objective, &deployment.limits, &args.trial);
     let approved_by = cx.consents.last().map_or("nobody".to_owned(), |consent| consent.by.clone());
     // The salt is the seed's and the config's, not the run's: one seed deals one history.
@@ -97,7 +94,7 @@ async fn record(
         proposal: args.trial.proposal,
         plan: plan(cx, guards),
         stable: table.stable.backends,
-        stable_config,
+        stable_config: deployment.config.clone(),
         salt,
         generation: table.generation,
         provenance: Provenance { approved_by, model: cx.model.clone() },

@@ -5,4 +5,4 @@ mod optimizing;
 mod refusals;
 mod restarts;
 mod running;
-mod support;
+pub mod support;
