@@ -162,7 +162,7 @@ impl Facts<'_> {
     /// Settings that are slow under any load, the cheapest repair first.
     fn slow_settings(&self) -> Vec<Move> {
         let mut moves = Vec::new();
-        // On CPUs compiling takes minutes of the very cores that serve users, and gained a tenth of the latency.
+        // On CPUs compiling takes minutes of the very cores that serve users: docs/decisions/0064.
         if self.running.bool(Knob::EnforceEager) == Some(true) && !on_cpu(self.deployment) {
             let why = "compile the model instead of running it eagerly";
             moves.push(Move::set(Knob::EnforceEager, KnobValue::Bool(false), why));
