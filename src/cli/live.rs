@@ -109,9 +109,13 @@ fn custom(data: &Value) -> Option<String> {
         return Some(format!("      {mark} {}", progress["label"].as_str()?));
     }
     let rollout = data.get("rollout")?;
+    let state = rollout["state"]["name"].as_str()?;
+    if state == "done" {
+        // The canary is the stable version now: its share of 0 would read as if it had been taken back.
+        return Some("    ✓ done: the new version serves everyone".to_owned());
+    }
     let percent = rollout["percent"].as_f64()?;
     let filled = (percent / 5.0) as usize;
-    let state = rollout["state"]["name"].as_str()?;
     let why = rollout["state"]["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
     Some(format!(
         "    [{}{}] {percent:>3.0} % {state}{why}",
