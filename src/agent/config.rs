@@ -137,7 +137,7 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::Config { file: file.clone(), detail: error.to_string() })?;
+            .map_err(|error| Error::Io { what: format!("reading the config file {file}"), source: error })?;
         Self::parse(&file, &text)
     }
 
@@ -146,7 +146,7 @@ impl ConfigFile {
     /// Errors: [`Error::Config`].
     pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
         let bad = |detail: String| Error::Config { file: file.to_owned(), detail };
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| bad(pointed(&error)))?;
         config.check().map_err(bad)?;
         Ok(config)
     }
@@ -187,6 +187,14 @@ impl ConfigFile {
             None => Ok(()),
         }
     }
+}
+
+/// The parser's words with the lines they are about, without its own heading and its name for the text.
+fn pointed(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let lines = text.trim_start_matches("error: ").lines();
+    let own = lines.filter(|line| !line.trim_start().starts_with("--> <input>"));
+    own.collect::<Vec<_>>().join("\n")
 }
 
 impl DeploymentConfig {

@@ -23,6 +23,9 @@ const CREATED: &str = "threads";
 /// Threads looked at for work that was left behind.
 const THREADS_MAX: usize = 10_000;
 
+/// How often in a row the store may fail before a run is given up for now: nothing of it is lost.
+const STORE_RETRIES_MAX: u32 = 5;
+
 /// A goal for one deployment.
 #[derive(Debug, Clone)]
 pub struct Goal {
@@ -184,8 +187,11 @@ impl Agent {
     }
 
     async fn drive(&self, thread: &ThreadId, stop: &CancellationToken) -> Result<(), Error> {
+        let mut failures = 0;
         loop {
-            match self.parts.runtime.activate(thread, stop).await {
+            let next = self.parts.runtime.activate(thread, stop).await;
+            failures = if matches!(next, Next::RetryAfter(..)) { failures + 1 } else { 0 };
+            match next {
                 Next::Idle => return Ok(()),
                 Next::Again if stop.is_cancelled() => return Ok(()),
                 Next::Again => {}
@@ -199,9 +205,17 @@ impl Agent {
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
+                Next::RetryAfter(_, problem)
+                    if failures > STORE_RETRIES_MAX || stop.is_cancelled() =>
+                {
+                    return Err(Error::Run(problem));
+                }
                 Next::RetryAfter(ms, problem) => {
                     tracing::warn!(%problem, "the store failed; trying again");
-                    SystemClock.sleep_ms(ms).await;
+                    tokio::select! {
+                        () = SystemClock.sleep_ms(ms) => {}
+                        () = stop.cancelled() => {}
+                    }
                 }
                 Next::Dead(problem) => return Err(Error::Run(problem)),
             }

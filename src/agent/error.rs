@@ -16,6 +16,14 @@ pub enum Error {
         /// What is wrong, with its place where known.
         detail: String,
     },
+    /// Something that was typed does not read.
+    #[error("{argument}: {detail}")]
+    Argument {
+        /// Which.
+        argument: String,
+        /// What is wrong with it, and what was expected.
+        detail: String,
+    },
     /// A graph file is refused; every finding at once.
     #[error("{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Graph {
@@ -83,6 +91,7 @@ impl Coded for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Config { .. } => "agent.config",
+            Self::Argument { .. } => "agent.argument",
             Self::Graph { .. } => "agent.graph_refused",
             Self::UnknownGraph { .. } => "agent.unknown_graph",
             Self::UnknownThread(_) => "agent.unknown_thread",
@@ -105,6 +114,11 @@ impl Coded for Error {
             Self::Graph { .. } => {
                 "correct the file; `perf-agent graph check` shows this again".to_owned()
             }
+            Self::Argument { .. } => "`--help` shows what each command expects".to_owned(),
+            Self::UnknownGraph { .. } => {
+                "name one of those; --graphs names another folder of graphs".to_owned()
+            }
+            Self::Io { .. } => "check the path, its permissions and the disk".to_owned(),
             Self::UnknownThread(_) => {
                 "`perf-agent threads list` shows them; --store names another store".to_owned()
             }
@@ -119,7 +133,6 @@ impl Coded for Error {
             Self::Serving(error) => error.hint(),
             Self::Proxy(error) => error.hint(),
             Self::Load(error) => error.hint(),
-            _ => String::new(),
         }
     }
 

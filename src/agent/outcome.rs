@@ -36,6 +36,8 @@ pub struct OptimizeResult {
     pub after: Option<RequestStats>,
     /// What was changed: empty when nothing was.
     pub change: BTreeMap<Knob, Change>,
+    /// The same in the engine's own flags, a line each as a diff shows it; of the config to decide on when it waits.
+    pub flags: Vec<String>,
     /// The rollout, if there was one.
     pub rollout: Option<RolloutResult>,
     /// Every config that was tried.
@@ -61,6 +63,8 @@ pub struct RolloutResult {
     pub status: String,
     /// Why, where it was not `done`.
     pub reason: Option<String>,
+    /// Who approved it; `null`: unknown.
+    pub approved_by: Option<String>,
     /// Every step.
     pub steps: Vec<StepRecord>,
     /// Requests that failed while weights moved.
@@ -108,6 +112,7 @@ impl OptimizeResult {
             baseline: None,
             after: None,
             change: BTreeMap::new(),
+            flags: Vec::new(),
             rollout: None,
             trials: Vec::new(),
             report: None,
@@ -138,6 +143,7 @@ impl OptimizeResult {
             diagnosis: typed(values, "diagnosis"),
             baseline: seen("observation"),
             after: seen("after"),
+            flags: flags(values, rollout.as_ref(), done),
             change,
             rollout: rollout.map(RolloutResult::of),
             trials: typed(values, "trials").unwrap_or_default(),
@@ -177,11 +183,23 @@ impl RolloutResult {
             id: rollout.id.to_string(),
             status: text("name").unwrap_or_default(),
             reason: text("reason"),
+            approved_by: rollout.provenance.map(|provenance| provenance.approved_by),
             steps: rollout.steps,
             requests_failed: rollout.requests_failed,
             streams_cut: rollout.streams_cut,
         }
     }
+}
+
+/// Flags of what serves now, else of what a person is asked about.
+fn flags(
+    values: &BTreeMap<String, Value>,
+    rollout: Option<&RolloutStatus>,
+    done: bool,
+) -> Vec<String> {
+    let chosen: Option<Trial> = typed(values, "chosen");
+    let asked = rollout.is_none() || done;
+    chosen.filter(|_| asked).map(|trial| trial.flags).unwrap_or_default()
 }
 
 fn typed<T: serde::de::DeserializeOwned>(

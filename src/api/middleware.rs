@@ -32,6 +32,12 @@ pub(super) async fn count(State(app): State<App>, request: Request, next: Next) 
     response
 }
 
+/// What the log says of everything that happens within one request. The id is the caller's, or a fresh one; it is answered.
+pub(super) fn span(request: &Request) -> tracing::Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+}
+
 /// A path that there is not.
 pub(super) async fn no_route(uri: Uri) -> Error {
     Error::NoRoute(uri.path().to_owned())

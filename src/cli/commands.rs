@@ -48,8 +48,8 @@ pub(super) fn is_json(common: &Common) -> bool {
 
 /// JSON that was typed.
 pub(super) fn typed_json(what: &str, text: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Config {
-        file: what.to_owned(),
+    serde_json::from_str(text).map_err(|error| Error::Argument {
+        argument: what.to_owned(),
         detail: format!("`{text}` is not JSON: {error}"),
     })
 }
@@ -96,7 +96,7 @@ async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {
             let Some(known) = wanted else {
                 let detail =
                     format!("there is no tool `{tool}`; `perf-agent tools list` shows them");
-                return Err(Error::Config { file: "tools schema".to_owned(), detail });
+                return Err(Error::Argument { argument: "TOOL".to_owned(), detail });
             };
             println!("{:#}", json!({"arguments": known.arguments, "output": known.output}));
         }

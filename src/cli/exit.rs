@@ -37,7 +37,9 @@ pub(super) fn report(error: &Error, as_json: bool) -> Exit {
         eprintln!("error: {problem}");
     }
     match error {
-        Error::Config { .. } | Error::UnknownGraph { .. } | Error::UnknownThread(_) => Exit::Usage,
+        Error::Config { .. }
+        | Error::Argument { .. }
+        | Error::UnknownGraph { .. } | Error::UnknownThread(_) => Exit::Usage,
         _ => Exit::Failed,
     }
 }

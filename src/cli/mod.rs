@@ -1,6 +1,7 @@
 //! The command line: flags, exit codes, what is printed.
 
 mod args;
+mod chart;
 mod commands;
 mod exit;
 mod live;
@@ -8,6 +9,7 @@ mod optimize;
 mod report;
 mod serve;
 mod settings;
+mod terminal;
 mod threads;
 
 use clap::Parser;

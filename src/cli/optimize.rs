@@ -1,16 +1,14 @@
 //! `optimize`, `run` and `resume`: a thread from start, or from where it stood, to rest.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Common, Optimize, Resume, Run};
 use super::commands::{is_json, resolved, stopped, typed_json};
 use super::live::Live;
-use super::{Exit, report};
+use super::{Exit, chart, report, terminal};
 use crate::agent::{Agent, Error};
-use crate::base::ThreadId;
+use crate::base::{Coded, ThreadId};
 
 /// `optimize GOAL`.
 pub(super) async fn optimize(common: &Common, args: &Optimize) -> Result<Exit, Error> {
@@ -66,16 +64,12 @@ async fn go_on(
             Err(error) => break Err(error),
         };
         if let Some(live) = &live {
-            live.catch_up().await;
+            live.settle().await;
         }
         let asked = state.interrupts.first().map(|open| open.question.text.clone());
-        match asked.filter(|_| !is_json(common)).and_then(|question| ask(&question)) {
-            Some(answer) => {
-                if let Err(error) = agent.answer(thread, json!(answer)).await {
-                    eprintln!("error: {error}");
-                }
-            }
-            None => break Ok(()),
+        match asked.filter(|_| !is_json(common) && terminal::is_attended()) {
+            Some(question) if ask(agent, thread, &question, &stop).await => {}
+            _ => break Ok(()),
         }
     };
     signals.abort();
@@ -87,21 +81,20 @@ async fn go_on(
     if is_json(common) {
         println!("{}", json!(result));
     } else {
-        println!("{}", report::text(&result));
+        let samples = chart::samples(agent, thread).await;
+        println!("\n{}", report::text(&result, &samples));
     }
     Ok(report::exit(&result))
 }
 
-/// Asks in the terminal; `None` without one.
-fn ask(question: &str) -> Option<String> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return None;
+/// Asks in the terminal until an answer is taken; false when the person leaves the question open.
+async fn ask(agent: &Agent, thread: &ThreadId, question: &str, stop: &CancellationToken) -> bool {
+    terminal::show(question);
+    while let Some(answer) = terminal::answer(stop).await {
+        match agent.answer(thread, json!(answer)).await {
+            Ok(()) => return true,
+            Err(error) => eprintln!("error: {}", error.problem()),
+        }
     }
-    println!("\n{question}");
-    print!("> ");
-    std::io::stdout().flush().ok()?;
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line).ok()?;
-    let answer = line.trim().to_owned();
-    (read > 0 && !answer.is_empty()).then_some(answer)
+    false
 }

@@ -50,7 +50,7 @@ fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, Error> {
     let detail = format!("`{text}` is not a whole number");
     text.trim()
         .parse()
-        .map_err(|_| Error::Config { file: format!("environment variable {name}"), detail })
+        .map_err(|_| Error::Argument { argument: format!("environment variable {name}"), detail })
 }
 
 /// The folder that was named; else the one beside us when it holds what it should; else what is built in.

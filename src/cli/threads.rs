@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{Common, Threads};
 use super::commands::{is_json, resolved};
-use super::{Exit, report};
+use super::{Exit, chart, report};
 use crate::agent::{Agent, Error};
 use crate::base::ThreadId;
 
@@ -42,7 +42,8 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
             if is_json(common) {
                 println!("{:#}", json!(result));
             } else {
-                println!("{}", report::text(&result));
+                let samples = chart::samples(&agent, &thread).await;
+                println!("{}", report::text(&result, &samples));
             }
         }
         Threads::History { thread } => {

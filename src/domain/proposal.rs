@@ -62,6 +62,9 @@ pub struct Trial {
     pub id: TrialId,
     /// What was tried.
     pub proposal: Proposal,
+    /// Its change in the engine's own flags, a line each as a diff shows it: `- --max-num-seqs 4`.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// How it ended.
     pub outcome: TrialOutcome,
     /// The running config under the same load, same window.

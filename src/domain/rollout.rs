@@ -173,6 +173,9 @@ pub struct RolloutStatus {
     pub proposal: Proposal,
     /// How.
     pub plan: RolloutPlan,
+    /// Who decided that it may go.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
     /// Where it stands.
     pub state: RolloutState,
     /// Why it stands still while its state is unchanged; `null` while it moves.

@@ -14,12 +14,11 @@ pub(super) fn next_move(request: &ChatRequest) -> Move {
 }
 
 pub(super) fn answer(request: &ChatRequest) -> Result<Value, Error> {
-    let unusable = |detail: String| Error::Unusable { model: "expert".to_owned(), detail };
     let text: String = facts::typed(request, "goal").unwrap_or_default();
-    let read = goal::read_goal(&text).map_err(|why| unusable(why.to_string()))?;
+    let read = goal::read_goal(&text).map_err(|why| unclear(why.to_string(), GOAL))?;
     let deployment = match facts::typed::<String>(request, "deployment") {
         Some(name) => name,
-        None => pick(&text, &known(request)).map_err(unusable)?,
+        None => pick(&text, &known(request))?,
     };
     Ok(json!({
         "deployment": deployment,
@@ -27,6 +26,13 @@ pub(super) fn answer(request: &ChatRequest) -> Result<Value, Error> {
         "keep": read.keep,
         "improve": read.improve,
     }))
+}
+
+/// How to say a goal.
+const GOAL: &str = "a goal bounds a latency or names what to improve: \"p95 TTFT under 300 ms, no less throughput\"";
+
+fn unclear(detail: String, hint: &str) -> Error {
+    Error::TaskUnclear { detail, hint: hint.to_owned() }
 }
 
 /// Names of the deployments that `list_deployments` showed.
@@ -37,12 +43,18 @@ fn known(request: &ChatRequest) -> Vec<String> {
 }
 
 /// The one that the goal names, or the only one.
-fn pick(goal: &str, known: &[String]) -> Result<String, String> {
+fn pick(goal: &str, known: &[String]) -> Result<String, Error> {
     let named: Vec<&String> = known.iter().filter(|name| goal.contains(name.as_str())).collect();
     match (named.as_slice(), known) {
         ([one], _) => Ok((*one).clone()),
         ([], [one]) => Ok(one.clone()),
-        ([], []) => Err("no deployment is declared; add one to the config file".to_owned()),
-        _ => Err(format!("say which deployment with --target; there are: {}", known.join(", "))),
+        ([], []) => {
+            Err(unclear("no deployment is declared".to_owned(), "add one to the config file"))
+        }
+        _ => {
+            let detail =
+                format!("the goal must say which deployment; there are: {}", known.join(", "));
+            Err(unclear(detail, "name it in the goal or with --target"))
+        }
     }
 }

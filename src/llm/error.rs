@@ -64,6 +64,14 @@ pub enum Error {
         /// What is wrong with it, fit to be shown to the model.
         detail: String,
     },
+    /// The task itself cannot be done as it was stated: asking again would not help, its author must say more.
+    #[error("{detail}")]
+    TaskUnclear {
+        /// What is missing or contradicts itself.
+        detail: String,
+        /// What to say instead.
+        hint: String,
+    },
     /// The expert or the script has no rule for this prompt.
     #[error("{model} has no answer for prompt `{prompt}`")]
     NoRule {
@@ -84,6 +92,7 @@ impl Coded for Error {
             Self::Timeout { .. } => "llm.timeout",
             Self::Refused { .. } => "llm.refused",
             Self::Unusable { .. } => "llm.unusable",
+            Self::TaskUnclear { .. } => "llm.task_unclear",
             Self::NoRule { .. } => "llm.no_rule",
         }
     }
@@ -98,8 +107,12 @@ impl Coded for Error {
             Self::Unavailable { .. } | Self::Timeout { .. } => {
                 "check LLM_BASE_URL, or run with `--model expert`".to_owned()
             }
+            Self::TaskUnclear { hint, .. } => hint.clone(),
             Self::NoRule { .. } => "this prompt needs a real model: set GROQ_API_KEY".to_owned(),
-            _ => String::new(),
+            Self::Refused { .. } => "the provider's words say what it expects".to_owned(),
+            Self::Unusable { .. } => {
+                "try again, take a stronger model, or run with `--model expert`".to_owned()
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ impl Record {
             deployment: self.deployment.clone(),
             proposal: self.proposal.clone(),
             plan: self.plan.clone(),
+            provenance: Some(self.provenance.clone()),
             state: self.state.clone(),
             paused: self.hold.as_ref().map(|hold| hold.reason.clone()),
             canary_percent: self.percent_in_force,

@@ -19,6 +19,9 @@ use crate::domain::{
     Statistic, Target,
 };
 
+/// Scrapes without any answer after which a wait for a full window is pointless.
+const SILENT_SCRAPES_MAX: u64 = 3;
+
 /// How servers are scraped.
 #[derive(Debug, Clone)]
 pub struct ScrapeOptions {
@@ -183,11 +186,16 @@ impl Scraped {
         let interval_ms = self.interval_ms();
         let patience_ms = (window_s * 1000.0) as u64 + 2 * interval_ms;
         let deadline = self.clock.now().plus(patience_ms);
+        let silent_until = self.clock.now().plus(SILENT_SCRAPES_MAX * interval_ms);
         loop {
             let (pages, cx) = self.stable_pages(window_s).await?;
             if let Some(newest) = pages.last() {
                 // The wrong engine will not become the right one: say so before the wait, not after it.
                 self.dialect.observe(std::slice::from_ref(newest), &cx)?;
+            }
+            // Who has never answered and refuses now will not fill a window: say so before the wait, not after it.
+            if pages.is_empty() && self.clock.now() >= silent_until && self.is_refused() {
+                return Ok((pages, cx));
             }
             // The oldest page inside lies up to one interval after the window's start.
             if covered_s(&pages) * 1000.0 >= window_s * 1000.0 - interval_ms as f64
@@ -211,6 +219,10 @@ impl Scraped {
             return Ok(());
         }
         Err(Error::NotEnoughHistory { needed_s: window_s, have_s: 0.0 })
+    }
+
+    fn is_refused(&self) -> bool {
+        !lock(&self.failures).is_empty()
     }
 
     /// Why no page came.

@@ -158,10 +158,17 @@ impl ToolContext {
         })
     }
 
-    /// Shows progress: `done` of `total` of `label`.
-    pub fn progress(&self, label: &str, done: f64, total: f64) {
-        (self.emit)(
-            serde_json::json!({"progress": {"label": label, "done": done, "total": total}}),
-        );
+    /// Shows that a part of the call began; `expected_s`: how long it should take [s], where that is known.
+    pub fn began(&self, label: &str, expected_s: Option<f64>) {
+        let mut progress = serde_json::json!({"label": label, "done": 0.0, "total": 1.0});
+        if let Some(expected_s) = expected_s {
+            progress["expected_s"] = expected_s.into();
+        }
+        (self.emit)(serde_json::json!({"progress": progress}));
+    }
+
+    /// Shows that this part is over.
+    pub fn ended(&self, label: &str) {
+        (self.emit)(serde_json::json!({"progress": {"label": label, "done": 1.0, "total": 1.0}}));
     }
 }

@@ -90,7 +90,7 @@ async fn launch(
     key: &EffectKey,
     config: &ServingConfig,
 ) -> Result<Result<Backend, String>, Error> {
-    cx.progress("starting the new version", 0.0, 1.0);
+    cx.began("starting the new version", None);
     match launcher.launch(key, config, Purpose::Canary).await {
         Ok(server) => Ok(Ok(server.backend)),
         Err(serving::Error::StartFailed { reason, last_lines }) => {
@@ -109,11 +109,11 @@ async fn warm(
     let Some(driver) = &target.load else { return Ok(Ok(())) };
     let seen = target.observe.observe(WARM_S * 3.0, None).await?;
     let Some(mut profile) = tuning::profile_of(&seen) else { return Ok(Ok(())) };
-    cx.progress("warming the new version", 0.0, 1.0);
     let (duration_s, rps_max) = match cx.services.trial.mode {
         TrialMode::Measured => (WARM_S, WARM_RPS_MAX),
         TrialMode::StartOnly => WARM_BESIDE_USERS,
     };
+    cx.began("warming the new version", Some(duration_s));
     profile.request_rate_rps = profile.request_rate_rps.min(rps_max);
     let load = LoadSpec { profile, warmup_s: 0.0, duration_s, seed: cx.services.seed };
     let records = driver.drive(backend, &load).await?;

@@ -31,7 +31,7 @@ impl Tool for RolloutStatus {
         let status = controller::advance(cx, &args.rollout, Vec::new()).await?;
         (cx.emit)(serde_json::json!({"rollout": {
             "state": status.state, "percent": status.canary_percent, "steps": status.steps,
-            "evidence": status.evidence, "paused": status.paused,
+            "evidence": status.evidence, "paused": status.paused, "plan": status.plan,
         }}));
         Ok(status)
     }

@@ -99,14 +99,15 @@ impl Bench {
     /// Candidate and running config under the same load, judged by the goal.
     async fn compare(&self, args: &Args, cx: &ToolContext) -> Result<Trial, Error> {
         let baseline = self.baseline(cx, &args.objective).await?;
-        cx.progress("candidate", 0.0, 1.0);
+        cx.began("candidate", Some(self.measuring_s()));
         let config = &args.proposal.config;
         let measured = self.measure(&cx.key, config, &args.objective).await?;
-        cx.progress("candidate", 1.0, 1.0);
+        cx.ended("candidate");
         let limits = &self.target.deployment.limits;
         let judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
         Ok(Trial {
             id: trial_id(&cx.key),
+            flags: self.flags(&args.proposal),
             proposal: args.proposal.clone(),
             outcome: judgement.outcome,
             baseline: Some(baseline),
@@ -119,7 +120,7 @@ impl Bench {
 
     /// Whether the candidate starts and answers. A load beside users would measure the neighbours and hurt them.
     async fn start_only(&self, proposal: Proposal, cx: &ToolContext) -> Result<Trial, Error> {
-        cx.progress("start", 0.0, 1.0);
+        cx.began("start", None);
         let server = self.launcher.launch(&cx.key, &proposal.config, Purpose::Trial).await?;
         let mut load = LoadSpec { warmup_s: 0.0, duration_s: ASK.0, ..self.load.clone() };
         load.profile.request_rate_rps = load.profile.request_rate_rps.min(ASK.1);
@@ -127,7 +128,7 @@ impl Bench {
         load.profile.arrival_cv = 0.0;
         let records = self.driver.drive(&server.backend, &load).await;
         self.launcher.stop(&server.backend.id).await?;
-        cx.progress("start", 1.0, 1.0);
+        cx.ended("start");
         let records = records?;
         let answered = records.iter().filter(|r| r.finish == Finish::Complete).count();
         let all = answered == records.len() && answered > 0;
@@ -140,6 +141,7 @@ impl Bench {
         };
         Ok(Trial {
             id: trial_id(&cx.key),
+            flags: self.flags(&proposal),
             proposal,
             outcome: if all { TrialOutcome::Accepted } else { TrialOutcome::Rejected },
             baseline: None,
@@ -166,12 +168,23 @@ impl Bench {
                 return Ok(stats);
             }
         }
-        cx.progress("baseline", 0.0, 1.0);
+        cx.began("baseline", Some(self.measuring_s()));
         let stats = self.measure(&EffectKey(id.clone()), config, objective).await?;
         let kept = json!({"load": self.load, "stats": stats});
         cx.services.documents.put("baselines", &id, None, kept).await?;
-        cx.progress("baseline", 1.0, 1.0);
+        cx.ended("baseline");
         Ok(stats)
+    }
+
+    /// How long a config is under load [s]; its server's start comes on top.
+    fn measuring_s(&self) -> f64 {
+        self.load.warmup_s + self.load.duration_s
+    }
+
+    /// The change in the engine's own flags, a line each, as a diff shows it.
+    fn flags(&self, proposal: &Proposal) -> Vec<String> {
+        let deployment = &self.target.deployment;
+        serving::flag_diff(deployment.engine, &deployment.config, &proposal.config)
     }
 
     /// Starts, loads, stops. Started under `key`, so that doing it again after a crash starts nothing twice.
@@ -193,6 +206,7 @@ impl Bench {
     fn failed(&self, proposal: Proposal, cx: &ToolContext, reasons: Vec<String>) -> Trial {
         Trial {
             id: trial_id(&cx.key),
+            flags: self.flags(&proposal),
             proposal,
             outcome: TrialOutcome::FailedToStart,
             baseline: None,

@@ -16,14 +16,14 @@ fn goal_code(goal: &str, more: &[&str]) -> (i32, String, String) {
 #[test]
 fn a_goal_that_cannot_be_read_says_what_a_goal_looks_like() {
     let (exit, code, message) = goal_code("make it nice", &[]);
-    assert_eq!((exit, code.as_str()), (1, "llm.unusable"));
+    assert_eq!((exit, code.as_str()), (1, "llm.task_unclear"));
     assert!(message.contains("p95 TTFT under 300 ms"), "{message}");
 }
 
 #[test]
 fn a_goal_that_contradicts_itself_says_where() {
     let (_, code, message) = goal_code("p95 TTFT above 300 ms", &[]);
-    assert_eq!(code, "llm.unusable");
+    assert_eq!(code, "llm.task_unclear");
     assert!(message.contains("contradicts itself"), "{message}");
 }
 

@@ -12,6 +12,7 @@ const FREE: Limits = Limits { ttft_p95_ms: None, tpot_p95_ms: None, e2e_p95_ms: 
 fn trial(name: &str, outcome: TrialOutcome, gain: f64, measured: RequestStats) -> Trial {
     Trial {
         id: TrialId(name.into()),
+        flags: Vec::new(),
         proposal: Proposal {
             name: name.into(),
             deployment: "chat".into(),
