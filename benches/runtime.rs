@@ -61,6 +61,10 @@ fn circle(supersteps: u64) -> Arc<Graph> {
         },
         repeat: None,
         on_error: Vec::new(),
+        cache: None,
+        pause: None,
+        join: None,
+        defer: false,
         route: Route::Always(vec![EdgeTarget::Node(next)]),
     };
     let channel = Channel {
@@ -88,6 +92,7 @@ fn circle(supersteps: u64) -> Arc<Graph> {
         },
         nodes: vec![node("tick", 1), node("tock", 0)],
         start: vec![0],
+        migrations: Vec::new(),
     })
 }
 
@@ -211,6 +216,10 @@ impl CheckpointStore for NoStore {
     async fn inbox(&self, _: &ThreadId) -> Result<Vec<Posted>, Problem> {
         Ok(self.inbox.lock().unwrap().clone())
     }
+    async fn results(&self, _: &ThreadId) -> Result<Vec<TaskResult>, Problem> {
+        Ok(Vec::new())
+    }
+
     async fn head(&self, _: &ThreadId) -> Result<Option<Arc<Checkpoint>>, Problem> {
         Ok(self.head.lock().unwrap().clone())
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::sources::Texts;
+use super::catalogue::Shelf;
 use super::up::Host;
-use super::{Error, Settings, graphs, models, sources, targets};
+use super::{Error, Settings, models, sources, targets};
 use crate::base::{Clock, Millis, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::domain::Objective;
-use crate::graph::Graph;
 use crate::nodes::{Check, Factory, Parts};
 use crate::runtime::{Runtime, RuntimeParts};
 use crate::store;
@@ -21,8 +20,8 @@ const COMPLETION_TOKENS_MAX: u32 = 2_000;
 pub(super) struct Assembled {
     pub(super) runtime: Runtime,
     pub(super) registry: Arc<Registry>,
-    pub(super) graphs: BTreeMap<String, Arc<Graph>>,
-    pub(super) prompts: Texts,
+    /// Graphs and prompts of the moment.
+    pub(super) shelf: Shelf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) model_line: String,
     pub(super) store: store::Store,
@@ -45,7 +44,6 @@ pub(super) async fn assemble(
     store: store::Store,
     scope: &str,
 ) -> Result<Assembled, Error> {
-    let prompts = sources::prompts(settings.prompts.as_deref())?;
     let manifests = sources::manifests(settings.tools.as_deref())?;
     let chosen = models::choose(&settings.model, settings.seed)?;
     let fleet = targets::fleet(settings, scope).await?;
@@ -60,8 +58,8 @@ pub(super) async fn assemble(
         windows: settings.config.windows,
     };
     let registry = Arc::new(Registry::new(services, manifests)?);
-    let graphs = graphs::load_all(settings, &registry, &prompts)?;
-    let system = prompts.get("system.md").cloned().unwrap_or_default();
+    let shelf = Shelf::read(settings, &registry)?;
+    let system = shelf.now().prompts.get("system.md").cloned().unwrap_or_default();
     let nodes = Factory::new(Parts {
         registry: registry.clone(),
         model: chosen.model,
@@ -79,18 +77,7 @@ pub(super) async fn assemble(
     let (clock, simulated, hosts) = (fleet.clock, fleet.simulated, fleet.hosts);
     let model_line = chosen.line;
     let rng = Mutex::new(SeededRng::stream(unique_seed(), "thread ids"));
-    Ok(Assembled {
-        runtime,
-        registry,
-        graphs,
-        prompts,
-        clock,
-        model_line,
-        store,
-        simulated,
-        hosts,
-        rng,
-    })
+    Ok(Assembled { runtime, registry, shelf, clock, model_line, store, simulated, hosts, rng })
 }
 
 /// An objective that nobody can work towards is no answer, whoever gave it.

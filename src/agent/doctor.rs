@@ -32,7 +32,7 @@ pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Che
         Check::new(
             "graphs",
             Some(true),
-            parts.graphs.keys().cloned().collect::<Vec<_>>().join(", "),
+            parts.shelf.now().graphs.keys().cloned().collect::<Vec<_>>().join(", "),
         ),
     ];
     checks.push(match parts.runtime.threads(1).await {

@@ -8,8 +8,11 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Assembled, assemble, unique_seed};
-use super::{Check, Drawing, Error, OptimizeResult, Settings, Started, doctor, graphs};
+use super::{
+    Check, Drawing, Error, OptimizeResult, Settings, StartRequest, Started, doctor, graphs,
+};
 use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::graph::{Case, Graph, Source};
 use crate::runtime::{
     self, Activate, Follow, Letter, Next, Posted, ThreadState, ThreadStatus, ThreadSummary,
 };
@@ -17,11 +20,11 @@ use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
 
 /// Collection of how runs were started.
-const STARTED: &str = "started";
+pub(super) const STARTED: &str = "started";
 /// Collection of threads that were made before their first run.
-const CREATED: &str = "threads";
+pub(super) const CREATED: &str = "threads";
 /// Threads looked at for work that was left behind.
-const THREADS_MAX: usize = 10_000;
+pub(super) const THREADS_MAX: usize = 10_000;
 
 /// How often in a row the store may fail before a run is given up for now: nothing of it is lost.
 const STORE_RETRIES_MAX: u32 = 5;
@@ -117,33 +120,12 @@ impl Agent {
         thread: &ThreadId,
         graph: &str,
         input: Value,
-        mut context: Map<String, Value>,
+        context: Map<String, Value>,
         config: Option<String>,
     ) -> Result<RunId, Error> {
-        let definition = self.graph(graph)?.clone();
-        let own = [("operator", self.settings.operator.as_str()), ("approval", "ask")];
-        for (name, value) in own {
-            if definition.context.contains_key(name)
-                && (name == "operator" || !context.contains_key(name))
-            {
-                context.insert(name.to_owned(), json!(value));
-            }
-        }
-        let context = Value::Object(context);
-        let run = self.parts.runtime.start(thread, definition, input, context).await?;
-        let started = Started {
-            graph: graph.to_owned(),
-            seed: self.settings.seed,
-            model: self.parts.model_line.clone(),
-            choice: self.settings.model.choice,
-            config,
-            started_ms: self.parts.clock.now().0,
-            wall_s: 0.0,
-            run: Some(run.clone()),
-            scope: (self.scope != thread.as_str()).then(|| self.scope.clone()),
-        };
-        self.keep_started(thread, &started).await?;
-        Ok(run)
+        let graph = graph.to_owned();
+        let request = StartRequest { graph, input, context, config, ..StartRequest::default() };
+        self.start_run(thread, request).await
     }
 
     /// Runs a thread until it is done, failed, or waits for a person. Adds the time it took to the thread's.
@@ -248,7 +230,8 @@ impl Agent {
         }
         for collection in [CREATED, STARTED] {
             let known = self.parts.store.documents.get(collection, thread.as_str()).await;
-            if known.map_err(Error::Run)?.is_some() {
+            // What was forgotten is null.
+            if known.map_err(Error::Run)?.is_some_and(|document| !document.value.is_null()) {
                 return Ok(None);
             }
         }
@@ -323,17 +306,27 @@ impl Agent {
 
     /// Names of the graphs.
     pub fn graph_names(&self) -> Vec<String> {
-        self.parts.graphs.keys().cloned().collect()
+        self.parts.shelf.now().graphs.keys().cloned().collect()
     }
 
     /// Draws a graph.
     pub fn draw(&self, graph: &str, drawing: Drawing) -> Result<String, Error> {
-        Ok(graphs::draw(self.graph(graph)?, drawing))
+        Ok(graphs::draw(&*self.graph(graph)?, drawing))
     }
 
     /// Checks a graph file; its name when it is fine.
     pub fn check_graph(&self, path: &Path) -> Result<String, Error> {
-        graphs::check_graph_file(path, &self.parts.registry, &self.parts.prompts)
+        self.read_graph(path).map(|(graph, _)| graph.name)
+    }
+
+    /// A graph file and its tests.
+    pub(super) fn graph_with_tests(&self, path: &Path) -> Result<(Graph, Vec<Case>), Error> {
+        self.read_graph(path).map(|(graph, source)| (graph, crate::graph::cases(&source)))
+    }
+
+    fn read_graph(&self, path: &Path) -> Result<(Graph, Source), Error> {
+        let now = self.parts.shelf.now();
+        graphs::check_graph_file(path, &self.parts.registry, &now.prompts, &now.graphs)
     }
 
     /// Asks everything that is there.
@@ -356,14 +349,31 @@ impl Agent {
         &self.parts.clock
     }
 
-    fn graph(&self, name: &str) -> Result<&Arc<crate::graph::Graph>, Error> {
-        self.parts.graphs.get(name).ok_or_else(|| Error::UnknownGraph {
+    pub(super) fn parts(&self) -> &Assembled {
+        &self.parts
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Name of the simulated world.
+    pub(super) fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    pub(super) fn graph(&self, name: &str) -> Result<Arc<Graph>, Error> {
+        self.parts.shelf.now().graphs.get(name).cloned().ok_or_else(|| Error::UnknownGraph {
             name: name.to_owned(),
             known: self.graph_names().join(", "),
         })
     }
 
-    async fn keep_started(&self, thread: &ThreadId, started: &Started) -> Result<(), Error> {
+    pub(super) async fn keep_started(
+        &self,
+        thread: &ThreadId,
+        started: &Started,
+    ) -> Result<(), Error> {
         let documents = &self.parts.store.documents;
         let kept = documents.put(STARTED, thread.as_str(), None, json!(started)).await;
         kept.map(|_| ()).map_err(Error::Run)
@@ -377,14 +387,17 @@ fn leave_out_answered(state: &mut ThreadState, letters: &[Posted]) {
             _ => false,
         })
     };
+    let asked = state.interrupts.len();
     state.interrupts.retain(|open| !answered(&open.id));
-    if state.status == ThreadStatus::Interrupted && state.interrupts.is_empty() {
+    let all_answered = asked > 0 && state.interrupts.is_empty();
+    if state.status == ThreadStatus::Interrupted && all_answered && state.held.is_empty() {
         state.status = ThreadStatus::Busy;
     }
 }
 
-async fn started(store: &store::Store, thread: &ThreadId) -> Result<Started, Error> {
+pub(super) async fn started(store: &store::Store, thread: &ThreadId) -> Result<Started, Error> {
     let document = store.documents.get(STARTED, thread.as_str()).await.map_err(Error::Run)?;
+    let document = document.filter(|document| !document.value.is_null());
     let document = document.ok_or_else(|| Error::UnknownThread(thread.to_string()))?;
     serde_json::from_value(document.value).map_err(|error| Error::Config {
         file: format!("thread {thread}"),

@@ -1,6 +1,7 @@
 //! Assembly, and [`Agent`], the one door for every edge.
 
 mod assembly;
+mod catalogue;
 mod config;
 mod data_plane;
 mod doctor;
@@ -15,16 +16,19 @@ mod settings;
 mod simulation;
 mod sources;
 mod targets;
+mod testing;
+mod threads;
 mod up;
 mod vocabulary;
 
+pub use catalogue::Reloaded;
 pub use config::{ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment};
 pub use data_plane::{ProxySettings, run_proxy};
 pub use doctor::Check;
 pub use door::{Agent, Goal};
 pub use drivers::{Drivers, Seen, Watch};
 pub use error::Error;
-pub use graphs::{Drawing, check_graph_file, graph_schema};
+pub use graphs::{Drawing, graph_schema};
 pub use load::{LoadRequest, put_load};
 pub use outcome::{OptimizeResult, RolloutResult, Started};
 /// A thread's journal, live.
@@ -34,5 +38,18 @@ pub type JournalEntry = crate::runtime::Event;
 /// A thread at one of its checkpoints.
 pub type ThreadState = crate::runtime::ThreadState;
 
+/// A change to a thread's state.
+pub type StateUpdate = crate::runtime::Update;
+/// What to do with a run that goes on.
+pub type Multitask = crate::runtime::Multitask;
+/// Nodes before and after which a run is held.
+pub type Pauses = crate::runtime::Pauses;
+/// What moving a thread to another version of its graph would do.
+pub type MigrationReport = crate::runtime::MigrationReport;
+/// How two branches differ.
+pub type ThreadDiff = crate::runtime::ThreadDiff;
+
 pub use settings::{ModelChoice, ModelSettings, Settings};
 pub use simulation::{SimulationSettings, run_simulation};
+pub use testing::TestOutcome;
+pub use threads::StartRequest;

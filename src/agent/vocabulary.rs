@@ -18,6 +18,7 @@ pub(super) fn vocabulary(registry: &Registry, prompts: &Texts) -> Vocabulary {
         tools: registry.describe().into_iter().filter(|tool| tool.enabled).map(facts).collect(),
         types: types(),
         prompts: prompts.clone(),
+        ..Vocabulary::default()
     }
 }
 

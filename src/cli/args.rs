@@ -80,7 +80,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Threads,
     },
-    /// Check and draw graph files
+    /// Check, test and draw graph files
     Graph {
         /// What to do.
         #[command(subcommand)]
@@ -139,7 +139,7 @@ pub struct Run {
 pub struct Resume {
     /// The thread
     pub thread: String,
-    /// The answer, JSON; left out: go on with a run that was cut off
+    /// The answer, JSON; left out: go on with a run that was cut off, failed or is held
     #[arg(long, value_name = "JSON")]
     pub answer: Option<String>,
 }
@@ -163,6 +163,80 @@ pub enum Threads {
         /// The thread
         thread: String,
     },
+    /// Go on from any checkpoint on a new thread; nothing that had finished runs again
+    Fork {
+        /// The thread
+        thread: String,
+        /// The checkpoint, see `threads history` [default: the newest]
+        #[arg(long, value_name = "SEQ")]
+        at: Option<u64>,
+    },
+    /// Set a thread back to a checkpoint; its history stays
+    Rewind {
+        /// The thread
+        thread: String,
+        /// The checkpoint
+        #[arg(long, value_name = "SEQ")]
+        to: u64,
+    },
+    /// Copy a thread
+    Copy {
+        /// The thread
+        thread: String,
+    },
+    /// Compare two threads, or two checkpoints: THREAD or THREAD@SEQ
+    Diff {
+        /// One
+        left: String,
+        /// The other
+        right: String,
+    },
+    /// Change the state of a thread that is not at work; `resume` lets it go on
+    Update {
+        /// The thread
+        thread: String,
+        /// Channels and what is written to them, a JSON object
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        values: String,
+        /// The node that is taken to have written it: the run goes on behind it
+        #[arg(long, value_name = "NODE")]
+        as_node: Option<String>,
+        /// Where the run goes on instead
+        #[arg(long, value_name = "NODE")]
+        goto: Vec<String>,
+    },
+    /// Cancel a run; what it said and what had finished stays
+    Cancel {
+        /// The thread
+        thread: String,
+        /// The run, queued or going on [default: the one that goes on]
+        #[arg(long)]
+        run: Option<String>,
+    },
+    /// Move threads to the present version of their graph; without --go, say what that would do
+    Migrate {
+        /// Name of the graph
+        graph: String,
+        /// One thread [default: every thread of that graph]
+        #[arg(long, value_name = "THREAD")]
+        thread: Option<String>,
+        /// Do it
+        #[arg(long)]
+        go: bool,
+    },
+    /// Forget old checkpoints
+    Prune {
+        /// The thread
+        thread: String,
+        /// How many of the newest stay
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        keep: u64,
+    },
+    /// Forget a thread
+    Delete {
+        /// The thread
+        thread: String,
+    },
 }
 
 /// `graph`.
@@ -170,6 +244,12 @@ pub enum Threads {
 pub enum Graph {
     /// Check files, every finding at once
     Check {
+        /// Graph files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run the `tests` of graph files: scripted answers, expected path and output
+    Test {
         /// Graph files
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -193,6 +273,8 @@ pub enum Drawing {
     Ascii,
     /// Mermaid.
     Mermaid,
+    /// SVG that needs nothing else.
+    Svg,
 }
 
 /// `tools`.

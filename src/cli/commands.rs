@@ -74,16 +74,54 @@ async fn graph(common: &Common, command: &args::Graph) -> Result<Exit, Error> {
             }
             Ok(exit)
         }
+        args::Graph::Test { files } => test(common, files).await,
         args::Graph::Show { graph, drawing } => {
             let agent = Agent::shared(without_store(common)?, "show").await?;
             let drawing = match drawing {
                 args::Drawing::Ascii => Drawing::Ascii,
                 args::Drawing::Mermaid => Drawing::Mermaid,
+                args::Drawing::Svg => Drawing::Svg,
             };
             println!("{}", agent.draw(graph, drawing)?);
             Ok(Exit::Done)
         }
     }
+}
+
+/// `graph test`.
+async fn test(common: &Common, files: &[std::path::PathBuf]) -> Result<Exit, Error> {
+    let agent = Agent::shared(without_store(common)?, "test").await?;
+    let (mut exit, mut all) = (Exit::Done, Vec::new());
+    for file in files {
+        let shown = file.display();
+        let outcomes = match agent.test_graph(file).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                super::exit::report(&error, is_json(common));
+                exit = Exit::Failed;
+                continue;
+            }
+        };
+        if outcomes.iter().any(|outcome| !outcome.problems.is_empty()) {
+            exit = Exit::Failed;
+        }
+        if is_json(common) {
+            all.push(json!({ "file": shown.to_string(), "tests": outcomes }));
+            continue;
+        }
+        if outcomes.is_empty() {
+            println!("{shown}: no tests");
+        }
+        for outcome in outcomes {
+            let mark = if outcome.problems.is_empty() { "ok  " } else { "FAIL" };
+            println!("{mark} {shown}: {}", outcome.name);
+            outcome.problems.iter().for_each(|problem| println!("     {problem}"));
+        }
+    }
+    if is_json(common) {
+        println!("{:#}", json!(all));
+    }
+    Ok(exit)
 }
 
 async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {

@@ -32,6 +32,10 @@ pub(super) async fn resume(common: &Common, args: &Resume) -> Result<Exit, Error
         // A bare word is an answer too: --answer approve.
         let answer = typed_json("--answer", answer).unwrap_or_else(|_| json!(answer));
         agent.answer(&thread, answer).await?;
+    } else if let Some(state) = agent.look(&thread).await?
+        && (!state.held.is_empty() || state.error.is_some() && !state.next.is_empty())
+    {
+        agent.go_on(&thread).await?;
     }
     go_on(common, &agent, &thread, false).await
 }

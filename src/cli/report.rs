@@ -272,3 +272,58 @@ pub(super) fn tools(tools: &[impl serde::Serialize]) -> String {
     }
     table.to_string()
 }
+
+/// How two branches differ, a line each.
+pub(super) fn diff(diff: &crate::agent::ThreadDiff) -> String {
+    let mut lines = vec![match diff.common_seq {
+        0 => "nothing in common".to_owned(),
+        seq => format!("in common up to checkpoint {seq}"),
+    }];
+    let shown = |side: Option<String>| side.unwrap_or_else(|| "–".to_owned());
+    for (channel, sides) in &diff.channels {
+        let text = |value: &Option<serde_json::Value>| shown(value.as_ref().map(shortened));
+        lines.push(format!("  {channel}: {} | {}", text(&sides.left), text(&sides.right)));
+    }
+    for (node, sides) in &diff.visits {
+        let text = |count: Option<u64>| shown(count.map(|count| count.to_string()));
+        lines.push(format!("  visits of {node}: {} | {}", text(sides.left), text(sides.right)));
+    }
+    if let Some(next) = &diff.next {
+        let text =
+            |nodes: &Option<Vec<String>>| shown(nodes.as_ref().map(|nodes| nodes.join(", ")));
+        lines.push(format!("  next: {} | {}", text(&next.left), text(&next.right)));
+    }
+    lines.join("\n")
+}
+
+/// What moving a thread to another version does, a line each.
+pub(super) fn migration(report: &crate::agent::MigrationReport, go: bool) -> String {
+    let thread = &report.thread;
+    if report.is_there {
+        return format!("{thread}: is there already");
+    }
+    let (from, to) = (report.from_version, report.to_version);
+    let mut lines = vec![match (report.problems.is_empty(), go) {
+        (true, true) => format!("{thread}: moved from version {from} to {to}"),
+        (true, false) => format!("{thread}: can move from version {from} to {to}"),
+        (false, _) => format!("{thread}: cannot move from version {from} to {to}"),
+    }];
+    lines.extend(report.problems.iter().map(|problem| format!("  {problem}")));
+    if !report.changed.is_empty() {
+        lines.push(format!("  changes: {}", report.changed.join(", ")));
+    }
+    if !report.left.is_empty() {
+        lines.push(format!("  left as they are: {}", report.left.join(", ")));
+    }
+    lines.join("\n")
+}
+
+/// A value on part of a line.
+fn shortened(value: &serde_json::Value) -> String {
+    const SHOWN: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= SHOWN {
+        return text;
+    }
+    text.chars().take(SHOWN).chain(['…']).collect()
+}

@@ -1,11 +1,12 @@
 //! `serve`: the HTTP API, until it is told to stop.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Exit;
 use super::args::{Common, Serve};
 use super::commands::{resolved, stopped};
-use crate::agent::{Agent, Error};
+use crate::agent::{Agent, Error, Reloaded};
 use crate::api::{Server, ServerOptions};
 use crate::base::Coded;
 
@@ -17,11 +18,38 @@ pub(super) async fn serve(common: &Common, args: &Serve) -> Result<Exit, Error> 
     let settings = resolved(common)?;
     let config = common.config.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
     let agent = Agent::shared(settings, SCOPE).await?;
-    let model = agent.model_line().to_owned();
+    let (model, files) = (agent.model_line().to_owned(), agent.clone());
     let listen = SocketAddr::new(args.host, args.port);
     let failed = |error: crate::api::Error| Error::Run(error.problem());
     let server = Server::bind(agent, ServerOptions { listen, config }).await.map_err(failed)?;
     println!("listening on http://{}\nmodel: {model}", server.listen());
-    server.serve(stopped()).await.map_err(failed)?;
+    let reloading = tokio::spawn(reload(files));
+    let served = server.serve(stopped()).await.map_err(failed);
+    reloading.abort();
+    served?;
     Ok(Exit::Done)
+}
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads graphs and prompts again when their files change, and says what came of it.
+async fn reload(agent: Agent) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match agent.reload_if_changed() {
+            Ok(reloaded) => reloaded.iter().for_each(say),
+            Err(error) => eprintln!("error: {}", error.problem()),
+        }
+    }
+}
+
+fn say(reloaded: &Reloaded) {
+    match &reloaded.refused {
+        None => println!("graph {}: reloaded; new runs use it", reloaded.what),
+        Some(error) => {
+            eprintln!("graph {}: refused; the last valid version stays", reloaded.what);
+            super::exit::report(error, false);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::channels::Channels;
 use super::fields::{Word, shortened};
 use super::finding::{Findings, suggest};
-use super::kinds::{Agent, Body, Call, Foreach};
+use super::kinds::{Agent, Body, Call, Foreach, Subgraph};
 use super::limits::LIMIT_KEYS;
 use super::nodes::{NodeDraft, Nodes};
 use super::scan::{self, Scanned};
@@ -15,9 +15,9 @@ use super::shape::{Kinds, Shape};
 use super::types::array_of;
 use super::typing::{Fault, Scope};
 use super::values::Filling;
-use super::vocabulary::{ToolFacts, Vocabulary};
-use super::yaml::At;
-use super::{Reducer, WaitSpec};
+use super::vocabulary::{Effect, ToolFacts, Vocabulary};
+use super::yaml::{At, Entry};
+use super::{Graph, Reducer, WaitSpec};
 
 /// Schemas of the names that are no channels.
 pub(super) struct Surroundings {
@@ -69,10 +69,17 @@ impl<'l, 't> Data<'l, 't> {
         if let Some((_, until)) = node.repeat {
             self.condition(until, false, findings);
         }
-        for when in node.on_error.iter().filter_map(|route| route.when) {
-            self.condition(when, true, findings);
+        for route in &node.on_error {
+            if let Some(when) = route.when {
+                self.condition(when, true, findings);
+            }
+            let scope =
+                Scope { channels: &self.channels.all, readable: None, others: self.others(true) };
+            // It looks at the state when the error is there: the node need not read what it uses.
+            self.set(route.set, &scope, &mut BTreeSet::new(), findings);
         }
         let mut used = BTreeSet::new();
+        self.cache(node, &mut used, findings);
         match &node.body {
             None | Some(Body::Wait(_)) => {}
             Some(Body::Tool(call)) => self.call(call, &self.scope(node), &mut used, findings),
@@ -82,20 +89,119 @@ impl<'l, 't> Data<'l, 't> {
                 self.prompt(node, approval.ask, &mut used, findings);
             }
             Some(Body::Set(entries)) => {
-                for entry in *entries {
-                    self.declared(&entry.key, entry.at, "written", findings);
-                    let want = self.channels.all.get(&entry.key);
-                    let want = want.map(|channel| Shape::new(&channel.schema));
-                    let (scope, place) = (self.scope(node), format!("`{}`", entry.key));
-                    let mut filling = Filling::new(self.text, &scope, &mut used, findings);
-                    filling.value(&entry.value, want, &place, "PA043");
-                }
+                self.set(entries, &self.scope(node), &mut used, findings);
             }
+            Some(Body::Graph(sub)) => self.subgraph(node, sub, &mut used, findings),
         }
         self.result(node, findings);
         let declared = node.reads.iter().flatten().map(|(name, _)| (*name).to_owned());
         used.extend(declared);
         used
+    }
+
+    /// Checks values that go to channels.
+    fn set(
+        &self,
+        entries: &[Entry],
+        scope: &Scope<'_>,
+        used: &mut BTreeSet<String>,
+        findings: &mut Findings,
+    ) {
+        for entry in entries {
+            self.declared(&entry.key, entry.at, "written", findings);
+            let want = self.channels.all.get(&entry.key);
+            let want = want.map(|channel| Shape::new(&channel.schema));
+            let mut filling = Filling::new(self.text, scope, used, findings);
+            filling.value(&entry.value, want, &format!("`{}`", entry.key), "PA043");
+        }
+    }
+
+    /// Checks that what is remembered may be: questions, waits and changes to the world must happen.
+    fn cache(&self, node: &NodeDraft<'t>, used: &mut BTreeSet<String>, findings: &mut Findings) {
+        let Some(cache) = &node.cache else { return };
+        let must_happen = match &node.body {
+            Some(Body::Approval(_)) => Some("a question must be asked each time".to_owned()),
+            Some(Body::Wait(_)) => Some("a wait must be waited for each time".to_owned()),
+            Some(body) => {
+                let facts = |tool: &Word<'_>| self.vocabulary.tools.get(tool.0);
+                let changes =
+                    |tool: &Word<'_>| facts(tool).is_some_and(|f| f.effect != Effect::Read);
+                let changing = body.tools().into_iter().find(changes);
+                changing.map(|(tool, _)| format!("`{tool}` changes things: it must be called"))
+            }
+            None => None,
+        };
+        if let Some(message) = must_happen {
+            findings.add("PA029", cache.at, message, "leave out `cache`");
+        }
+        if let Some(key) = cache.key {
+            let scope = self.scope(node);
+            Filling::new(self.text, &scope, used, findings).value(key, None, "`key`", "PA043");
+        }
+    }
+
+    /// Checks what goes into a subgraph and what comes out of it.
+    fn subgraph(
+        &self,
+        node: &NodeDraft<'t>,
+        sub: &Subgraph<'t>,
+        used: &mut BTreeSet<String>,
+        findings: &mut Findings,
+    ) {
+        let Some(graph) = self.vocabulary.graphs.get(sub.name.0) else {
+            self.unknown_graph(sub.name, findings);
+            return;
+        };
+        let scope = self.scope(node);
+        for entry in sub.input {
+            let want = graph.input.contains_key(&entry.key).then(|| graph.channels.get(&entry.key));
+            if want.is_none() {
+                let message = format!("graph `{}` has no input `{}`", graph.name, entry.key);
+                let hint = suggest(&entry.key, graph.input.keys().map(String::as_str));
+                findings.add("PA040", entry.at, message, hint);
+            }
+            let want = want.flatten().map(|channel| Shape::new(&channel.schema));
+            let mut filling = Filling::new(self.text, &scope, used, findings);
+            filling.value(&entry.value, want, &format!("input `{}`", entry.key), "PA042");
+        }
+        let given = |name: &String| sub.input.iter().any(|entry| entry.key == *name);
+        for (name, _) in graph.input.iter().filter(|(name, needed)| **needed && !given(name)) {
+            let message = format!("graph `{}` needs the input `{name}`", graph.name);
+            findings.add("PA041", sub.name.1, message, format!("add `{name}:` to `in`"));
+        }
+        self.subgraph_context(sub, graph, findings);
+        let output = |name: &String| Some((name.clone(), graph.channels.get(name)?.clone()));
+        let channels = graph.output.iter().filter_map(output).collect();
+        let others = vec![("context", &self.surroundings.context)];
+        let inner = Scope { channels: &channels, readable: None, others };
+        self.set(sub.output, &inner, &mut BTreeSet::new(), findings);
+    }
+
+    /// Checks that a subgraph finds the context it declares: it is handed on by name.
+    fn subgraph_context(&self, sub: &Subgraph<'t>, graph: &Graph, findings: &mut Findings) {
+        for (name, schema) in &graph.context {
+            let want = Shape::new(schema);
+            let misfit = match self.channels.context.get(name) {
+                Some(have) => Shape::new(have).misfit(want),
+                None => (want.refuses(&Value::Null).is_some())
+                    .then(|| "it is not declared here".to_owned()),
+            };
+            if let Some(why) = misfit {
+                let message = format!("graph `{}` needs `context.{name}`: {why}", graph.name);
+                let hint = format!("declare `{name}` in `context` as that graph does");
+                findings.add("PA045", sub.name.1, message, hint);
+            }
+        }
+    }
+
+    fn unknown_graph(&self, (name, at): Word<'_>, findings: &mut Findings) {
+        if self.vocabulary.circular.contains(name) {
+            let message = format!("graph `{name}` includes this one, directly or not");
+            findings.add("PA027", at, message, "a graph cannot be part of itself");
+            return;
+        }
+        let hint = suggest(name, self.vocabulary.graphs.keys().map(String::as_str));
+        findings.add("PA027", at, format!("unknown graph `{}`", shortened(name)), hint);
     }
 
     fn declared(&self, name: &str, at: At, done: &str, findings: &mut Findings) {
@@ -239,7 +345,7 @@ impl<'l, 't> Data<'l, 't> {
             Body::Foreach(each) => output(each.call.tool).map(array_of),
             Body::Agent(agent) => Some(agent.output.schema.clone()),
             Body::Approval(approval) => Some(approval.answer.clone()),
-            Body::Wait(_) | Body::Set(_) => None,
+            Body::Wait(_) | Body::Set(_) | Body::Graph(_) => None,
         }
     }
 

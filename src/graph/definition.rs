@@ -33,6 +33,24 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Where a run starts.
     pub start: Vec<NodeIx>,
+    /// How threads of earlier versions become threads of this, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<Migration>,
+}
+
+/// How a thread leaves one version behind.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The version it leaves.
+    pub from: u32,
+    /// Channels under a new name: old → new.
+    pub rename: BTreeMap<String, String>,
+    /// What a channel holds that holds nothing.
+    pub default: BTreeMap<String, Value>,
+    /// What a channel holds from now on, from templates over all that is held after `rename` and `default`.
+    pub set: BTreeMap<String, Value>,
+    /// Nodes under a new name: old → new.
+    pub nodes: BTreeMap<String, String>,
 }
 
 /// One named piece of state.
@@ -124,8 +142,49 @@ pub struct Node {
     pub repeat: Option<Repeat>,
     /// Where errors go; empty: the run fails.
     pub on_error: Vec<OnError>,
+    /// Remembers what it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// The run is held here until it is told to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Waits for several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
+    /// Runs only when nothing else of its graph has anything to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub defer: bool,
     /// Where it goes next.
     pub route: Route,
+}
+
+/// What a node answered to a key is its answer for a while, on the same thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cache {
+    /// How long [ms].
+    pub ttl_ms: u64,
+    /// Value whose strings are templates; `None`: everything the node may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Value>,
+}
+
+/// When a run is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// Before the node starts.
+    Before,
+    /// What follows the node is held.
+    After,
+}
+
+/// A node that runs once for several that lead to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// The nodes it waits for: every edge to it comes from one of these.
+    pub after: Vec<NodeIx>,
+    /// So many of them must have led here.
+    pub need: usize,
 }
 
 /// Try again on which errors, how often, after how long.
@@ -161,6 +220,9 @@ pub struct OnError {
     pub when: Option<String>,
     /// Next node; `None` is the end.
     pub to: Option<NodeIx>,
+    /// Channel → value whose strings are templates, which see `error`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
 }
 
 /// Where a node goes when it is done.
@@ -196,6 +258,33 @@ pub enum Kind {
     Wait(WaitSpec),
     /// Channels from expressions: channel → value whose strings are templates.
     Set(BTreeMap<String, Value>),
+    /// Another graph, run as part of this one.
+    Graph(Box<SubgraphSpec>),
+}
+
+/// A graph as a node of another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubgraphSpec {
+    /// The graph, as it was when this one was loaded.
+    pub graph: Graph,
+    /// Its input → value whose strings are templates over the channels around it.
+    pub input: BTreeMap<String, Value>,
+    /// Channel around it → value whose strings are templates over its output.
+    pub output: BTreeMap<String, Value>,
+    /// How long its channels live.
+    pub memory: Memory,
+}
+
+/// How long the channels of a subgraph live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// Until it is called again: each call starts anew.
+    Call,
+    /// As their lifetimes say: what lives as long as the thread is there in the next call.
+    Thread,
+    /// Until the call is over.
+    None,
 }
 
 /// A tool and its arguments.

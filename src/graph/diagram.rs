@@ -5,7 +5,7 @@ use std::fmt::Write;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::DfsPostOrder;
 
-use super::{EdgeTarget, Graph, Kind, Node, NodeIx, Route, WaitSpec};
+use super::{EdgeTarget, Graph, Kind, Node, NodeIx, Pause, Route, WaitSpec};
 
 /// The graph as a Mermaid flowchart: dotted ways are those of errors, repeats and limits.
 pub fn mermaid(graph: &Graph) -> String {
@@ -68,9 +68,10 @@ pub fn ascii(graph: &Graph) -> String {
 }
 
 /// A condition, where there is one, and where it leads.
-type Way = (Option<String>, EdgeTarget);
+pub(super) type Way = (Option<String>, EdgeTarget);
 
-fn ways(node: &Node) -> Vec<Way> {
+/// The ordinary ways on.
+pub(super) fn ways(node: &Node) -> Vec<Way> {
     match &node.route {
         Route::Always(targets) => targets.iter().map(|target| (None, *target)).collect(),
         Route::First(branches) => branches
@@ -81,7 +82,7 @@ fn ways(node: &Node) -> Vec<Way> {
 }
 
 /// Ways that are not the ordinary way on: errors, and the repeat, which leads back to the node (`None`).
-fn side_ways(node: &Node) -> Vec<(String, Option<EdgeTarget>)> {
+pub(super) fn side_ways(node: &Node) -> Vec<(String, Option<EdgeTarget>)> {
     let errors = node.on_error.iter().map(|route| {
         let label = match &route.when {
             Some(when) => format!("error: {when}"),
@@ -97,7 +98,7 @@ fn side_ways(node: &Node) -> Vec<(String, Option<EdgeTarget>)> {
 }
 
 /// What a node does, in a few words.
-fn summary(node: &Node) -> String {
+pub(super) fn summary(node: &Node) -> String {
     let does = match &node.kind {
         Kind::Tool(call) => format!("tool {}", call.tool),
         Kind::Agent(agent) => format!("agent {}", agent.prompt),
@@ -109,11 +110,28 @@ fn summary(node: &Node) -> String {
             let names: Vec<&str> = values.keys().map(String::as_str).collect();
             format!("set {}", names.join(", "))
         }
+        Kind::Graph(sub) => format!("graph {}", sub.graph.name),
     };
-    match &node.writes {
+    let mut text = match &node.writes {
         Some(channel) => format!("{does} => {channel}"),
         None => does,
+    };
+    match &node.join {
+        Some(join) if join.need == join.after.len() => text.push_str(", joins all"),
+        Some(join) => {
+            let _ = write!(text, ", joins {} of {}", join.need, join.after.len());
+        }
+        None => {}
     }
+    match node.pause {
+        Some(Pause::Before) => text.push_str(", pause before"),
+        Some(Pause::After) => text.push_str(", pause after"),
+        None => {}
+    }
+    if node.defer {
+        text.push_str(", deferred");
+    }
+    text
 }
 
 fn shape(kind: &Kind) -> (&'static str, &'static str) {
@@ -124,11 +142,12 @@ fn shape(kind: &Kind) -> (&'static str, &'static str) {
         Kind::Foreach(_) => ("[[", "]]"),
         Kind::Wait(_) => ("[/", "/]"),
         Kind::Set(_) => (">", "]"),
+        Kind::Graph(_) => ("[[", "]]"),
     }
 }
 
 /// Nodes in the order a run meets them first; loops lead back.
-fn order(graph: &Graph) -> Vec<NodeIx> {
+pub(super) fn order(graph: &Graph) -> Vec<NodeIx> {
     let mut ways_of: DiGraph<(), ()> = DiGraph::new();
     for _ in &graph.nodes {
         ways_of.add_node(());

@@ -4,7 +4,7 @@ use super::finding::{Findings, suggest};
 use super::yaml::{At, Data, Entry, Tree};
 
 /// Keys that readers of the design will try.
-const UNBUILT: [&str; 7] = ["graph", "cache", "pause", "join", "defer", "migrations", "tests"];
+const UNBUILT: [&str; 1] = ["mode"];
 
 /// A text and where it stood.
 pub(super) type Word<'t> = (&'t str, At);

@@ -71,6 +71,51 @@ struct GraphFile {
     nodes: BTreeMap<String, NodeFile>,
     /// What follows what, from `start` to `end`.
     edges: Vec<EdgeFile>,
+    /// Runs with scripted answers, and what they must come to: `perf-agent graph test`.
+    tests: Option<Vec<TestFile>>,
+    /// How threads of earlier versions become threads of this.
+    migrations: Option<Vec<MigrationFile>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct MigrationFile {
+    /// The version it leaves.
+    from: u32,
+    /// Channels under a new name: old → new.
+    rename: Option<BTreeMap<String, String>>,
+    /// What a channel holds that holds nothing.
+    default: Option<BTreeMap<String, Value>>,
+    /// What a channel holds from now on, from templates over what is held after `rename` and `default`.
+    set: Option<BTreeMap<String, Value>>,
+    /// Nodes under a new name: old → new.
+    nodes: Option<BTreeMap<String, String>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct TestFile {
+    /// What it shows, as a sentence.
+    name: String,
+    /// Input of the run.
+    input: Option<BTreeMap<String, Value>>,
+    /// Context of the run.
+    context: Option<BTreeMap<String, Value>>,
+    /// What each node answers, visit by visit; `{fails: timeout}` fails.
+    answers: Option<BTreeMap<String, Vec<Value>>>,
+    /// Nodes in the order they start.
+    path: Option<Names>,
+    /// Channels and what they must hold; of an object, a part will do.
+    output: Option<BTreeMap<String, Value>>,
+    /// How it ends; `done` where nothing is said.
+    status: Option<EndFile>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum EndFile {
+    Done,
+    Error,
 }
 
 #[derive(JsonSchema)]
@@ -216,11 +261,12 @@ enum RetriedFile {
     RateLimited,
 }
 
-/// A unit of work: exactly one of `tool`, `agent`, `approval`, `foreach`, `wait` and `set`.
+/// A unit of work: exactly one of `tool`, `agent`, `approval`, `foreach`, `wait`, `set` and `graph`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("oneOf" = [
     { "required": ["tool"] }, { "required": ["agent"] }, { "required": ["approval"] },
     { "required": ["foreach"] }, { "required": ["wait"] }, { "required": ["set"] },
+    { "required": ["graph"] },
 ]))]
 struct NodeFile {
     /// One call of this tool.
@@ -235,6 +281,8 @@ struct NodeFile {
     wait: Option<WaitFile>,
     /// Channels from templates.
     set: Option<BTreeMap<String, Value>>,
+    /// Another graph, run as part of this one.
+    graph: Option<SubgraphFile>,
     /// Arguments of the tool; each text in them is a template.
     args: Option<BTreeMap<String, Value>>,
     /// Channels it may read; inferred from its templates where nothing is said.
@@ -249,6 +297,75 @@ struct NodeFile {
     repeat: Option<RepeatFile>,
     /// Where errors go, first match; without any the run fails.
     on_error: Option<Vec<OnErrorFile>>,
+    /// Remembers its answer for a while, on the same thread.
+    cache: Option<CacheFile>,
+    /// The run is held here until it is told to go on.
+    pause: Option<PauseFile>,
+    /// Runs once for several nodes that lead to it.
+    join: Option<JoinFile>,
+    /// Runs only when nothing else of its graph has anything to do.
+    defer: Option<bool>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SubgraphFile {
+    /// Name of the graph.
+    name: String,
+    /// Its input, from templates.
+    r#in: Option<BTreeMap<String, Value>>,
+    /// Channels here, from templates over its output.
+    out: Option<BTreeMap<String, Value>>,
+    /// How long its channels live; `call` where nothing is said.
+    memory: Option<MemoryFile>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum MemoryFile {
+    Call,
+    Thread,
+    None,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CacheFile {
+    /// How long.
+    ttl: Span,
+    /// What must be the same, from templates; left out: everything the node may read.
+    key: Option<Value>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum PauseFile {
+    Before,
+    After,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct JoinFile {
+    /// The nodes it waits for.
+    after: Names,
+    /// How many of them; `all` where nothing is said.
+    need: Option<NeedFile>,
+}
+
+/// `all`, `any`, or how many.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum NeedFile {
+    Word(NeedWord),
+    Many(#[schemars(range(min = 1))] u64),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum NeedWord {
+    All,
+    Any,
 }
 
 #[derive(JsonSchema)]
@@ -324,6 +441,8 @@ struct OnErrorFile {
     when: Option<Condition>,
     /// Next node, or `end`.
     to: String,
+    /// Channels from templates, which see `error`.
+    set: Option<BTreeMap<String, Value>>,
 }
 
 /// A chain `a -> b -> c`, or a fan-out or choice with `from` and `to`.
@@ -380,7 +499,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::graph::{channels, edges, kinds, limits, load, nodes, types};
+    use crate::graph::{cases, channels, edges, kinds, limits, load, migrations, nodes, types};
 
     fn keys_of(name: &str) -> BTreeSet<String> {
         let schema = schema();
@@ -391,7 +510,7 @@ mod tests {
     #[test]
     fn editors_and_the_loader_know_the_same_keys() {
         let channel_keys = [&types::TYPE_KEYS[..], &channels::CHANNEL_KEYS].concat();
-        let pairs: [(&str, &[&str]); 13] = [
+        let pairs: [(&str, &[&str]); 18] = [
             ("", &load::GRAPH_KEYS),
             ("TypeMapping", &types::TYPE_KEYS),
             ("ChannelMapping", &channel_keys),
@@ -405,6 +524,11 @@ mod tests {
             ("ApprovalFile", &kinds::APPROVAL_KEYS),
             ("ForeachFile", &kinds::FOREACH_KEYS),
             ("WaitFile", &kinds::WAIT_KEYS),
+            ("SubgraphFile", &kinds::SUBGRAPH_KEYS),
+            ("CacheFile", &nodes::CACHE_KEYS),
+            ("JoinFile", &nodes::JOIN_KEYS),
+            ("TestFile", &cases::TEST_KEYS),
+            ("MigrationFile", &migrations::MIGRATION_KEYS),
         ];
         for (name, known) in pairs {
             let known: BTreeSet<String> = known.iter().map(|key| (*key).to_owned()).collect();
@@ -427,6 +551,8 @@ mod tests {
         };
         assert_eq!(words("ReducerFile"), channels::REDUCERS.map(|(name, _)| name.to_owned()));
         assert_eq!(words("LifetimeFile"), channels::LIFETIMES.map(|(name, _)| name.to_owned()));
+        assert_eq!(words("MemoryFile"), kinds::MEMORIES.map(|(name, _)| name.to_owned()));
+        assert_eq!(words("EndFile"), cases::ENDS.map(str::to_owned));
         assert_eq!(words("RetriedFile"), limits::RETRIED.map(str::to_owned));
     }
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::WaitSpec;
 use super::channels::is_name;
 use super::fields::{Fields, Word, mapping};
-use super::finding::Findings;
+use super::finding::{Findings, suggest};
 use super::types::{self, Type};
 use super::yaml::{At, Data, Entry, Tree};
+use super::{Memory, WaitSpec};
 
 pub(super) const AGENT_KEYS: [&str; 4] = ["prompt", "tools", "output", "turns"];
 pub(super) const APPROVAL_KEYS: [&str; 5] = ["ask", "answer", "expires", "on_expiry", "grants"];
 pub(super) const FOREACH_KEYS: [&str; 5] = ["in", "as", "max_parallel", "tool", "args"];
+pub(super) const SUBGRAPH_KEYS: [&str; 4] = ["name", "in", "out", "memory"];
+pub(super) const MEMORIES: [(&str, Memory); 3] =
+    [("call", Memory::Call), ("thread", Memory::Thread), ("none", Memory::None)];
 pub(super) const WAIT_KEYS: [&str; 3] = ["for", "signal", "timeout"];
 
 /// Model calls of an agent that does not say: one to look, a few to use tools, one to answer.
@@ -27,6 +30,15 @@ pub(super) enum Body<'t> {
     Foreach(Foreach<'t>),
     Wait(WaitSpec),
     Set(&'t [Entry]),
+    Graph(Subgraph<'t>),
+}
+
+/// Another graph as a node.
+pub(super) struct Subgraph<'t> {
+    pub(super) name: Word<'t>,
+    pub(super) input: &'t [Entry],
+    pub(super) output: &'t [Entry],
+    pub(super) memory: Memory,
 }
 
 /// A call of a tool.
@@ -68,7 +80,8 @@ impl<'t> Body<'t> {
             Body::Tool(call) => vec![call.tool],
             Body::Foreach(each) => vec![each.call.tool],
             Body::Agent(agent) => agent.tools.clone(),
-            Body::Approval(_) | Body::Wait(_) | Body::Set(_) => Vec::new(),
+            // What a subgraph calls was proven where it was loaded.
+            Body::Approval(_) | Body::Wait(_) | Body::Set(_) | Body::Graph(_) => Vec::new(),
         }
     }
 }
@@ -87,6 +100,7 @@ pub(super) fn read<'t>(
         "approval" => approval(tree, types, findings).map(Body::Approval),
         "foreach" => foreach(tree, findings).map(Body::Foreach),
         "wait" => wait(tree, findings).map(Body::Wait),
+        "graph" => subgraph(tree, findings).map(Body::Graph),
         _ => mapping(tree, "set", findings).map(Body::Set),
     }
 }
@@ -206,6 +220,25 @@ fn foreach<'t>(tree: &'t Tree, findings: &mut Findings) -> Option<Foreach<'t>> {
         max_parallel: usize::try_from(max_parallel).unwrap_or(usize::MAX),
         call: call?,
     })
+}
+
+fn subgraph<'t>(tree: &'t Tree, findings: &mut Findings) -> Option<Subgraph<'t>> {
+    let fields = Fields::of(tree, "a subgraph", &SUBGRAPH_KEYS, findings)?;
+    let name = fields.require_text("name", findings);
+    let mut section = |key: &str| match fields.get(key) {
+        Some(tree) => mapping(tree, key, findings).unwrap_or_default(),
+        None => &[],
+    };
+    let (input, output) = (section("in"), section("out"));
+    let memory = fields.text("memory", findings).map(|(word, at)| {
+        let known = MEMORIES.iter().find(|(name, _)| *name == word).map(|(_, memory)| *memory);
+        if known.is_none() {
+            let message = format!("`{word}` is no memory of a subgraph");
+            findings.add("PA015", at, message, suggest(word, MEMORIES.map(|(name, _)| name)));
+        }
+        known.unwrap_or(Memory::Call)
+    });
+    Some(Subgraph { name: name?, input, output, memory: memory.unwrap_or(Memory::Call) })
 }
 
 fn wait(tree: &Tree, findings: &mut Findings) -> Option<WaitSpec> {

@@ -17,11 +17,12 @@ use super::limits::{self, LimitsDraft};
 use super::nodes::{self, ErrorRoute, NodeDraft, Nodes};
 use super::vocabulary::{Source, Vocabulary};
 use super::{
-    AgentSpec, ApprovalSpec, EdgeTarget, ForeachSpec, Graph, Kind, Limits, Node, NodeIx, OnError,
-    Repeat, Route, ToolCallSpec, consent, parallel, yaml,
+    AgentSpec, ApprovalSpec, Cache, EdgeTarget, ForeachSpec, Graph, Join, Kind, Limits, Migration,
+    Node, NodeIx, OnError, Repeat, Route, SubgraphSpec, ToolCallSpec, cases, consent, joins,
+    migrations, parallel, yaml,
 };
 
-pub(super) const GRAPH_KEYS: [&str; 12] = [
+pub(super) const GRAPH_KEYS: [&str; 14] = [
     "schema",
     "name",
     "version",
@@ -34,6 +35,8 @@ pub(super) const GRAPH_KEYS: [&str; 12] = [
     "defaults",
     "nodes",
     "edges",
+    "tests",
+    "migrations",
 ];
 
 /// The language this loader reads.
@@ -60,6 +63,8 @@ struct Draft<'t> {
     limits: LimitsDraft<'t>,
     on_limit: Option<NodeIx>,
     nodes: Nodes<'t>,
+    /// Joins by node.
+    joins: Vec<Option<Join>>,
     /// Routes of errors by node; an unresolved one is `None`.
     on_error: Vec<Vec<Option<EdgeTarget>>>,
     edges: Edges<'t>,
@@ -88,14 +93,18 @@ fn read(
         nodes.list.iter().map(|node| error_targets(node, &nodes, findings)).collect();
     let on_limit = limits.on_limit.and_then(|word| nodes.resolve(word, findings));
 
-    let mut draft = Draft { channels, limits, on_limit, nodes, on_error, edges, reads: Vec::new() };
+    let joins = joins::read(&nodes, &edges, &on_error, on_limit, findings);
+    cases::check(&fields, &nodes, &channels, findings);
+    let migrations = migrations::read(&fields, version, &channels, &nodes, findings);
+    let reads = Vec::new();
+    let mut draft = Draft { channels, limits, on_limit, nodes, joins, on_error, edges, reads };
     draft.check_flow(&fields, vocabulary, findings);
     draft.check_data(text, vocabulary, findings);
     if !findings.is_empty() {
         return None;
     }
-    let head =
-        Head { name: name?, version: u32::try_from(version).unwrap_or(u32::MAX), description };
+    let version = u32::try_from(version).unwrap_or(u32::MAX);
+    let head = Head { name: name?, version, description, migrations };
     draft.build(head, vocabulary)
 }
 
@@ -114,7 +123,7 @@ fn error_targets(
     findings: &mut Findings,
 ) -> Vec<Option<EdgeTarget>> {
     let mut always = false;
-    let targets = node.on_error.iter().map(|ErrorRoute { when, to }| {
+    let targets = node.on_error.iter().map(|ErrorRoute { when, to, .. }| {
         if always {
             let message = "nothing comes after a route without `when`: this one is never taken";
             findings.add("PA022", to.1, message, "move the route without `when` to the end");
@@ -162,9 +171,13 @@ impl<'t> Draft<'t> {
         written.extend(&self.channels.given);
         for node in &self.nodes.list {
             written.extend(node.writes.map(|(name, _)| name));
-            if let Some(Body::Set(entries)) = node.body {
-                written.extend(entries.iter().map(|entry| entry.key.as_str()));
-            }
+            let entries = match &node.body {
+                Some(Body::Set(entries)) => entries,
+                Some(Body::Graph(sub)) => sub.output,
+                _ => &[],
+            };
+            let errors = node.on_error.iter().flat_map(|route| route.set);
+            written.extend(entries.iter().chain(errors).map(|entry| entry.key.as_str()));
         }
         let read = self.reads.iter().flatten().map(String::as_str);
         let output = self.channels.output.iter().map(|(name, _)| *name);
@@ -183,6 +196,7 @@ struct Head {
     name: String,
     version: u32,
     description: String,
+    migrations: Vec<Migration>,
 }
 
 impl Draft<'_> {
@@ -207,8 +221,9 @@ impl Draft<'_> {
             .collect();
         let mut nodes = Vec::with_capacity(self.nodes.list.len());
         let routes = self.edges.routes.into_iter().zip(self.on_error).zip(self.reads);
-        for (draft, ((route, errors), reads)) in self.nodes.list.into_iter().zip(routes) {
-            nodes.push(node(draft, route, errors, reads, vocabulary)?);
+        let drafts = self.nodes.list.into_iter().zip(self.joins);
+        for ((draft, join), ((route, errors), reads)) in drafts.zip(routes) {
+            nodes.push(Node { join, ..node(draft, route, errors, reads, vocabulary)? });
         }
         let mut graph = Graph {
             name: head.name,
@@ -222,6 +237,7 @@ impl Draft<'_> {
             limits,
             nodes,
             start: self.edges.start,
+            migrations: head.migrations,
         };
         graph.hash = hash(&graph, &called, vocabulary);
         Some(graph)
@@ -250,7 +266,8 @@ fn node(
             EdgeTarget::End => None,
             EdgeTarget::Node(node) => Some(node),
         };
-        Some(OnError { when: written.when.map(|(text, _)| text.to_owned()), to })
+        let when = written.when.map(|(text, _)| text.to_owned());
+        Some(OnError { when, to, set: values(written.set) })
     });
     Some(Node {
         name: draft.name.to_owned(),
@@ -263,6 +280,12 @@ fn node(
             .repeat
             .map(|(every_ms, (until, _))| Repeat { every_ms, until: until.to_owned() }),
         on_error: on_error.collect::<Option<Vec<_>>>()?,
+        cache: draft
+            .cache
+            .map(|cache| Cache { ttl_ms: cache.ttl_ms, key: cache.key.map(yaml::Tree::to_json) }),
+        pause: draft.pause,
+        join: None,
+        defer: draft.defer,
         route: match route {
             RouteDraft::Always(ways) => {
                 Route::Always(ways.into_iter().map(|way| way.target).collect())
@@ -307,8 +330,16 @@ fn kind(body: Body<'_>, vocabulary: &Vocabulary) -> Option<Kind> {
             call: call(each.call),
         }),
         Body::Wait(spec) => Kind::Wait(spec),
-        Body::Set(entries) => Kind::Set(
-            entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
-        ),
+        Body::Set(entries) => Kind::Set(values(entries)),
+        Body::Graph(sub) => Kind::Graph(Box::new(SubgraphSpec {
+            graph: vocabulary.graphs.get(sub.name.0)?.clone(),
+            input: values(sub.input),
+            output: values(sub.output),
+            memory: sub.memory,
+        })),
     })
+}
+
+fn values(entries: &[yaml::Entry]) -> BTreeMap<String, Value> {
+    entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect()
 }

@@ -1,5 +1,6 @@
 //! A state graph as data: the definition, the loader that proves it, expressions, diagrams.
 
+mod cases;
 mod channels;
 mod consent;
 mod data;
@@ -11,15 +12,19 @@ mod fields;
 mod file;
 mod finding;
 mod flow;
+mod joins;
 mod kinds;
 mod limits;
 mod load;
+mod migrations;
 mod nodes;
+mod outline;
 mod parallel;
 mod render;
 mod rewrite;
 mod scan;
 mod shape;
+mod svg;
 mod syntax;
 mod template;
 mod types;
@@ -29,14 +34,18 @@ mod vocabulary;
 mod words;
 mod yaml;
 
+pub use cases::{Case, ScriptedAnswer, cases};
 pub use definition::{
-    AgentSpec, ApprovalSpec, Channel, EdgeTarget, ForeachSpec, Graph, Kind, Lifetime, Limits, Node,
-    NodeIx, OnError, Reducer, Repeat, RetryPolicy, Route, ToolCallSpec, WaitSpec,
+    AgentSpec, ApprovalSpec, Cache, Channel, EdgeTarget, ForeachSpec, Graph, Join, Kind, Lifetime,
+    Limits, Memory, Migration, Node, NodeIx, OnError, Pause, Reducer, Repeat, RetryPolicy, Route,
+    SubgraphSpec, ToolCallSpec, WaitSpec,
 };
 pub use expression::Expression;
 pub use file::schema;
 pub use finding::Finding;
 pub use load::load;
+pub use outline::{Outline, outline};
 pub use render::render;
+pub use svg::svg;
 pub use template::{render_args, render_text};
 pub use vocabulary::{Effect, Source, ToolFacts, Vocabulary};

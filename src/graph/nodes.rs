@@ -5,22 +5,27 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::channels::is_name;
-use super::fields::{Fields, Word, mapping};
+use super::fields::{Fields, Word, mapping, wrong_kind};
 use super::finding::Findings;
 use super::kinds::{self, Body};
 use super::limits::{self, Defaults};
-use super::yaml::{At, Entry};
-use super::{NodeIx, RetryPolicy};
+use super::yaml::{At, Data, Entry, Tree};
+use super::{NodeIx, Pause, RetryPolicy};
 
 /// Keys that say what a node is.
-pub(super) const KIND_KEYS: [&str; 6] = ["tool", "agent", "approval", "foreach", "wait", "set"];
+pub(super) const KIND_KEYS: [&str; 7] =
+    ["tool", "agent", "approval", "foreach", "wait", "set", "graph"];
 /// Keys any node may have; `args` goes with `tool`.
-pub(super) const NODE_KEYS: [&str; 13] = [
-    "tool", "agent", "approval", "foreach", "wait", "set", "args", "reads", "writes", "timeout",
-    "retry", "repeat", "on_error",
+pub(super) const NODE_KEYS: [&str; 18] = [
+    "tool", "agent", "approval", "foreach", "wait", "set", "graph", "args", "reads", "writes",
+    "timeout", "retry", "repeat", "on_error", "cache", "pause", "join", "defer",
 ];
+pub(super) const CACHE_KEYS: [&str; 2] = ["ttl", "key"];
+pub(super) const JOIN_KEYS: [&str; 2] = ["after", "need"];
+/// Keys of which a subgraph has its own, in its own file.
+const NOT_OF_SUBGRAPHS: [&str; 5] = ["writes", "timeout", "retry", "repeat", "cache"];
 pub(super) const REPEAT_KEYS: [&str; 2] = ["every", "until"];
-pub(super) const ON_ERROR_KEYS: [&str; 2] = ["when", "to"];
+pub(super) const ON_ERROR_KEYS: [&str; 3] = ["when", "to", "set"];
 
 /// A node as written.
 pub(super) struct NodeDraft<'t> {
@@ -36,12 +41,32 @@ pub(super) struct NodeDraft<'t> {
     /// Pause [ms] and condition.
     pub(super) repeat: Option<(u64, Word<'t>)>,
     pub(super) on_error: Vec<ErrorRoute<'t>>,
+    pub(super) cache: Option<CacheDraft<'t>>,
+    pub(super) pause: Option<Pause>,
+    pub(super) join: Option<JoinDraft<'t>>,
+    pub(super) defer: bool,
+}
+
+/// `cache` as written.
+pub(super) struct CacheDraft<'t> {
+    pub(super) ttl_ms: u64,
+    pub(super) key: Option<&'t Tree>,
+    pub(super) at: At,
+}
+
+/// `join` as written.
+pub(super) struct JoinDraft<'t> {
+    pub(super) after: Vec<Word<'t>>,
+    /// So many; `None`: all.
+    pub(super) need: Option<usize>,
+    pub(super) at: At,
 }
 
 /// Where an error goes.
 pub(super) struct ErrorRoute<'t> {
     pub(super) when: Option<Word<'t>>,
     pub(super) to: Word<'t>,
+    pub(super) set: &'t [Entry],
 }
 
 /// The nodes of a graph, in file order, and their names.
@@ -103,6 +128,10 @@ fn node<'t>(
         retry: defaults.retry.clone(),
         repeat: None,
         on_error: Vec::new(),
+        cache: None,
+        pause: None,
+        join: None,
+        defer: false,
     };
     let Some(fields) = Fields::of(&entry.value, "a node", &NODE_KEYS, findings) else {
         return draft;
@@ -118,6 +147,10 @@ fn node<'t>(
     }
     draft.repeat = repeat(&fields, findings);
     draft.on_error = on_error(&fields, findings);
+    draft.cache = cache(&fields, findings);
+    draft.pause = pause(&fields, findings);
+    draft.join = join(&fields, findings);
+    draft.defer = fields.bool("defer", findings).unwrap_or(false);
     draft
 }
 
@@ -146,7 +179,52 @@ fn body<'t>(
         let message = "a `set` node names its channels itself";
         findings.add("PA004", writes.at, message, "leave out `writes`");
     }
+    if kind.key == "graph" {
+        for stray in NOT_OF_SUBGRAPHS.iter().filter_map(|key| fields.entry(key)) {
+            let message = format!("`{}` does not go with `graph`", stray.key);
+            let hint = match stray.key.as_str() {
+                "writes" => "name its channels in `out`",
+                _ => "say it in the subgraph's own file",
+            };
+            findings.add("PA004", stray.at, message, hint);
+        }
+    }
     kinds::read(kind, fields, types, findings)
+}
+
+fn cache<'t>(node: &Fields<'t>, findings: &mut Findings) -> Option<CacheDraft<'t>> {
+    let fields = Fields::of(node.get("cache")?, "`cache`", &CACHE_KEYS, findings)?;
+    fields.require("ttl", findings);
+    let ttl_ms = fields.duration_ms("ttl", findings)?;
+    if let Some(repeat) = node.entry("repeat") {
+        let message = "a node that repeats looks anew each time: it cannot have a `cache`";
+        findings.add("PA029", repeat.at, message, "leave one of the two out");
+    }
+    Some(CacheDraft { ttl_ms, key: fields.get("key"), at: fields.at })
+}
+
+fn pause(node: &Fields<'_>, findings: &mut Findings) -> Option<Pause> {
+    let (word, _) = node.text("pause", findings)?;
+    match word {
+        "before" => Some(Pause::Before),
+        "after" => Some(Pause::After),
+        _ => wrong_kind(node.get("pause")?, "pause", "`before` or `after`", findings),
+    }
+}
+
+fn join<'t>(node: &Fields<'t>, findings: &mut Findings) -> Option<JoinDraft<'t>> {
+    let fields = Fields::of(node.get("join")?, "`join`", &JOIN_KEYS, findings)?;
+    fields.require("after", findings);
+    let after = fields.words("after", findings)?;
+    let need = fields.get("need").and_then(|tree| match &tree.data {
+        Data::Text(word) if word == "all" => None,
+        Data::Text(word) if word == "any" => Some(1),
+        Data::Number(number) if number.as_u64().is_some_and(|n| n > 0) => {
+            usize::try_from(number.as_u64()?).ok()
+        }
+        _ => wrong_kind(tree, "need", "`all`, `any` or a whole number, at least 1", findings),
+    });
+    Some(JoinDraft { after, need, at: fields.at })
 }
 
 fn repeat<'t>(node: &Fields<'t>, findings: &mut Findings) -> Option<(u64, Word<'t>)> {
@@ -161,8 +239,12 @@ fn on_error<'t>(node: &Fields<'t>, findings: &mut Findings) -> Vec<ErrorRoute<'t
     let routes = items.iter().filter_map(|item| {
         let fields = Fields::of(item, "a route of `on_error`", &ON_ERROR_KEYS, findings)?;
         let when = fields.text("when", findings);
+        let set = match fields.get("set") {
+            Some(tree) => mapping(tree, "set", findings).unwrap_or_default(),
+            None => &[],
+        };
         let to = fields.require_text("to", findings)?;
-        Some(ErrorRoute { when, to })
+        Some(ErrorRoute { when, to, set })
     });
     routes.collect()
 }

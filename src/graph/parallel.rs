@@ -68,9 +68,19 @@ fn shared_writers<'t>(nodes: &Nodes<'t>, channels: &BTreeMap<String, Channel>) -
         if let Some((channel, at)) = node.writes {
             add(channel, at);
         }
-        if let Some(Body::Set(entries)) = node.body {
-            entries.iter().for_each(|entry| add(&entry.key, entry.at));
+        let errors = node.on_error.iter().flat_map(|route| route.set);
+        let body = match &node.body {
+            Some(Body::Set(entries)) => entries,
+            Some(Body::Graph(sub)) => sub.output,
+            _ => &[],
+        };
+        let mut named = std::collections::BTreeMap::new();
+        for entry in body.iter().chain(errors) {
+            named.entry(entry.key.as_str()).or_insert(entry.at);
         }
+        // One node is one writer, however many of its ways write the channel.
+        named.retain(|channel, _| node.writes.is_none_or(|(written, _)| written != *channel));
+        named.into_iter().for_each(|(channel, at)| add(channel, at));
     }
     writers.retain(|_, writers| writers.len() > 1);
     writers
@@ -116,8 +126,11 @@ impl Walk {
             RouteDraft::First(_) => Vec::new(),
         };
         let waits = nodes.list.iter().map(|node| {
-            let waiting = matches!(node.body, Some(Body::Approval(_) | Body::Wait(_)) | None);
-            waiting || node.repeat.is_some()
+            let waiting = matches!(
+                node.body,
+                Some(Body::Approval(_) | Body::Wait(_) | Body::Graph(_)) | None
+            );
+            waiting || node.repeat.is_some() || node.defer || node.join.is_some()
         });
         let matters = reaching(&followers, writers.values().flatten().map(|(node, _)| *node));
         Self {

@@ -1,9 +1,11 @@
 //! What a graph file may refer to: its text, and the tools, types and prompts around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::Graph;
 
 /// A graph file as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub struct Vocabulary {
     pub types: BTreeMap<String, Value>,
     /// Prompts: file name → template text.
     pub prompts: BTreeMap<String, String>,
+    /// Graphs that may be nodes of others, by name.
+    pub graphs: BTreeMap<String, Graph>,
+    /// Names of graphs that include each other in a circle, and so are none.
+    pub circular: BTreeSet<String>,
 }
 
 /// What the loader must know about a tool.

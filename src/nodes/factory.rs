@@ -48,6 +48,8 @@ impl NodeFactory for Factory {
             Kind::Foreach(spec) => Arc::new(super::foreach::ForeachNode { parts, spec, writes }),
             Kind::Wait(spec) => Arc::new(super::wait::WaitNode { spec, writes }),
             Kind::Set(values) => Arc::new(super::set::SetNode { values }),
+            // The runtime lays subgraphs out and makes their doors itself; a door alone fills its inputs.
+            Kind::Graph(spec) => Arc::new(super::set::SetNode { values: spec.input }),
         }
     }
 }

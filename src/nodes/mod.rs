@@ -6,8 +6,10 @@ mod call;
 mod error;
 mod factory;
 mod foreach;
+mod scripted;
 mod set;
 mod tool;
 mod wait;
 
 pub use factory::{Check, Factory, Parts};
+pub use scripted::ScriptedNodes;

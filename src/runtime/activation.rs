@@ -9,7 +9,7 @@ use super::apply::{self, Start};
 use super::draft::Draft;
 use super::runtime::{Shared, Turn};
 use super::{
-    Checkpoint, CheckpointStore, Committed, Epoch, Error, Letter, NewEvent, Next, Posted,
+    Checkpoint, CheckpointStore, Committed, Epoch, Error, Letter, NewEvent, Next, Posted, Status,
     TaskResult,
 };
 use crate::base::{Clock, ThreadId};
@@ -63,8 +63,8 @@ impl<'a> Activation<'a> {
                 self.commit(draft).await?;
                 continue;
             }
-            let mut open = head.tasks.iter().map(|task| &task.state);
-            if !open.any(|state| state.is_runnable(now)) && !self.is_complete(&head) {
+            let runnable = head.tasks.iter().any(|task| task.is_runnable(now));
+            if !runnable && !self.is_complete(&head) {
                 return Ok(head.wake_at().map_or(Next::Idle, Next::At));
             }
             if stop.is_cancelled() {
@@ -99,8 +99,16 @@ impl<'a> Activation<'a> {
     /// Applies the letters whose time has come. Returns whether it committed any.
     async fn apply_letters(&mut self) -> Result<bool, Error> {
         let mut applied = false;
-        let mut later = Vec::new();
+        let mut later: Vec<Posted> = Vec::new();
         for posted in std::mem::take(&mut self.inbox) {
+            if let Some(place) = withdrawn(&later, &posted.letter)
+                && let Some(head) = self.head.clone()
+            {
+                let queued = later.remove(place);
+                let draft = apply::withdraw(&head, &queued, &posted, self.clock().now());
+                applied |= self.commit(draft).await?;
+                continue;
+            }
             match self.transition(&posted).await? {
                 Some(draft) => applied |= self.commit(draft).await?,
                 None => later.push(posted),
@@ -114,26 +122,71 @@ impl<'a> Activation<'a> {
     async fn transition(&mut self, posted: &Posted) -> Result<Option<Draft>, Error> {
         let now = self.clock().now();
         let head = self.head.clone();
-        let Letter::Start { run, graph_hash, input, context, rollback, .. } = &posted.letter else {
+        let Letter::Start { run, graph_hash, input, context, rollback, pauses, .. } =
+            &posted.letter
+        else {
             return Ok(head.and_then(|head| apply::apply(&head, posted, now)));
         };
         if head.as_ref().is_some_and(|head| !head.status.is_over()) {
             return Ok(None);
         }
         let program = self.shared.program(graph_hash).await?;
+        // Only a run that was displaced is taken back: one that had finished before stands.
         let rollback_to = match &head {
-            Some(head) if *rollback => {
+            Some(head) if *rollback && head.status == Status::Cancelled => {
                 Some(self.shared.store.state_at(self.thread, head.run.parent_seq).await?)
             }
             _ => None,
         };
         let (run, input, context) = (run.clone(), input.clone(), context.clone());
-        let start = Start { run, input, context, rollback_to };
+        let start = Start { run, input, context, pauses: pauses.clone(), rollback_to };
         let mut draft = apply::start(self.thread, head.as_deref(), &program, start, now);
         draft.applied.push(posted.id);
         self.results.clear();
         self.turn.renew();
         Ok(Some(draft))
+    }
+
+    /// Commits a change by hand, with results that belong to its open superstep.
+    ///
+    /// Errors: [`Error::Busy`] when something else changed the thread meanwhile.
+    pub(super) async fn alter(
+        &mut self,
+        mut draft: Draft,
+        results: Vec<TaskResult>,
+    ) -> Result<(), Error> {
+        let busy = || Error::Busy(self.thread.clone());
+        // Results of the superstep before must be gone first: they are kept by node.
+        if draft.closes_superstep && !results.is_empty() {
+            let finished = draft.state.clone();
+            for task in &mut draft.state.tasks {
+                if task.state == super::TaskState::Finished {
+                    (task.state, task.held) = (super::TaskState::Ready, true);
+                }
+            }
+            draft.state.status = draft.state.status_of_tasks(draft.state.at);
+            if !self.commit(draft).await? {
+                return Err(busy());
+            }
+            draft = match &self.head {
+                Some(head) => Draft::after(head, finished.at),
+                None => return Err(busy()),
+            };
+            (draft.state.tasks, draft.state.status) = (finished.tasks, finished.status);
+        }
+        for result in &results {
+            let kept =
+                self.shared.store.put_task_writes(self.thread, self.epoch, result, Vec::new());
+            if !kept.await? {
+                return Err(Error::Fenced(self.thread.clone()));
+            }
+        }
+        if self.commit(draft).await? { Ok(()) } else { Err(busy()) }
+    }
+
+    /// The newest checkpoint.
+    pub(super) fn head(&self) -> Option<Arc<Checkpoint>> {
+        self.head.clone()
     }
 
     /// Commits; the draft becomes the head. `false`: stale, the head was read again.
@@ -199,4 +252,12 @@ impl<'a> Activation<'a> {
     pub(super) fn seed(&self) -> u64 {
         self.shared.seed
     }
+}
+
+/// The place of the queued start that `letter` cancels.
+fn withdrawn(queued: &[Posted], letter: &Letter) -> Option<usize> {
+    let Letter::Cancel { run: wanted, .. } = letter else { return None };
+    queued
+        .iter()
+        .position(|posted| matches!(&posted.letter, Letter::Start { run, .. } if run == wanted))
 }

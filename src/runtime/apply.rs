@@ -10,8 +10,8 @@ use super::plan::{self, Planned};
 use super::program::Program;
 use super::superstep::signalled;
 use super::{
-    Answer, Checkpoint, Error, Letter, Posted, Progress, RunInfo, Status, TaskState, Verdict,
-    WaitFor, interrupt, kind,
+    Answer, Checkpoint, Error, Letter, Pauses, Posted, Progress, RunInfo, Status, TaskState,
+    Verdict, WaitFor, interrupt, kind,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
 use crate::graph::Lifetime;
@@ -21,6 +21,8 @@ pub(super) struct Start {
     pub(super) run: RunId,
     pub(super) input: BTreeMap<String, Value>,
     pub(super) context: BTreeMap<String, Value>,
+    /// Where it stops for somebody to look.
+    pub(super) pauses: Pauses,
     /// Take channel values from here instead of the head: the run before is taken back.
     pub(super) rollback_to: Option<Option<Arc<Checkpoint>>>,
 }
@@ -42,6 +44,8 @@ pub(super) fn start(
         started: now,
         thread_created: head.map_or(now, |head| head.run.thread_created),
         parent_seq: head.map_or(0, |head| head.seq),
+        pauses: start.pauses,
+        continues: None,
     });
     let state = Checkpoint {
         thread: thread.clone(),
@@ -80,7 +84,7 @@ pub(super) fn start(
         draft.fail(plan::fatal(None, &error));
         return draft;
     }
-    let planned = graph.start.iter().map(|&node| Planned { node, look_at: None }).collect();
+    let planned = graph.start.iter().copied().map(Planned::start).collect();
     plan::open(&mut draft, program, planned);
     draft
 }
@@ -199,14 +203,32 @@ fn cancel(draft: &mut Draft, run: &RunId, by: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Runs what failed again, and lets what is held start.
 fn retry(draft: &mut Draft, by: &str) -> Result<(), Error> {
-    if draft.state.status != Status::Error || draft.state.tasks.is_empty() {
-        return Err(no_run(draft, "retry"));
+    let failed = draft.state.status == Status::Error && !draft.state.tasks.is_empty();
+    if !failed && !draft.state.is_held() {
+        return Err(no_run(draft, "let go on"));
     }
-    draft.state.error = None;
+    if failed {
+        draft.state.error = None;
+    }
+    draft.state.tasks.iter_mut().for_each(|task| task.held = false);
     draft.state.status = draft.state.status_of_tasks(draft.state.at);
-    draft.event(kind::RESUMED, json!({ "retry": true, "by": by }));
+    draft.event(kind::RESUMED, json!({ "retry": failed, "by": by }));
     Ok(())
+}
+
+/// Takes a queued run back: two letters that cancel each other out.
+pub(super) fn withdraw(head: &Checkpoint, queued: &Posted, cancel: &Posted, now: Millis) -> Draft {
+    let mut draft = Draft::after(head, now);
+    draft.applied.extend([queued.id, cancel.id]);
+    if let Letter::Cancel { run, by } = &cancel.letter {
+        draft.event(kind::RUN_CANCELLED, json!({ "by": by, "queued": true }));
+        if let Some(event) = draft.events.last_mut() {
+            event.run = run.clone();
+        }
+    }
+    draft
 }
 
 fn no_run(draft: &Draft, action: &'static str) -> Error {

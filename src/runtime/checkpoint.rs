@@ -1,6 +1,6 @@
 //! The state of a thread between two commits: all that a restart needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,41 @@ pub struct RunInfo {
     pub thread_created: Millis,
     /// The thread's checkpoint before this run; 0: none.
     pub parent_seq: u64,
+    /// Where this run stops for somebody to look, besides where its graph says so.
+    #[serde(default, skip_serializing_if = "Pauses::is_empty")]
+    pub pauses: Pauses,
+    /// The run it continues under another version of its graph: side effects and questions are known by that one's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<RunId>,
+}
+
+impl RunInfo {
+    /// The id by which its side effects and questions are known.
+    pub fn effects_of(&self) -> &RunId {
+        self.continues.as_ref().unwrap_or(&self.id)
+    }
+}
+
+/// Nodes before or after which a run is held until it is told to go on; `*` is every node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pauses {
+    /// Held before these start.
+    #[serde(default)]
+    pub before: Vec<String>,
+    /// What follows these is held.
+    #[serde(default)]
+    pub after: Vec<String>,
+}
+
+impl Pauses {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty()
+    }
+
+    pub(super) fn names(list: &[String], node: &str) -> bool {
+        list.iter().any(|name| name == node || name == "*")
+    }
 }
 
 /// Counters of a run, for its limits.
@@ -70,6 +105,39 @@ pub struct Progress {
     pub waited_ms: u64,
     /// The limit that was reached, once one was, and the superstep it happened in.
     pub limit_reached: Option<(String, u64)>,
+    /// Calls of subgraphs that are going on, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, Call>,
+    /// Nodes that wait until others have nothing to do.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deferred: BTreeSet<String>,
+    /// Who has led to each join.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joins: BTreeMap<String, JoinState>,
+}
+
+/// One call of a subgraph, for its limits: what the run had used when it began.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Supersteps in which a node of its own started.
+    pub supersteps: u64,
+    /// When it began.
+    pub entered: Millis,
+    /// Time the run had spent waiting for a person by then [ms].
+    pub waited_ms: u64,
+    /// Model tokens and cost of the run by then.
+    pub usage: Usage,
+    /// The limit that was reached, once one was, and the superstep it happened in.
+    pub limit_reached: Option<(String, u64)>,
+}
+
+/// How far a join is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JoinState {
+    /// Nodes that have led here in this round.
+    pub arrived: BTreeSet<String>,
+    /// It has run in this round.
+    pub fired: bool,
 }
 
 /// One channel of a checkpoint.
@@ -91,7 +159,7 @@ pub enum Status {
     Running,
     /// Every task left waits for a timer or a signal.
     Waiting,
-    /// Every task left waits for a person.
+    /// Every task left waits for a person: to answer, or to let it go on.
     Interrupted,
     /// Finished.
     Done,
@@ -133,6 +201,21 @@ pub struct Task {
     /// Questions it has asked so far.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub asked: u32,
+    /// Nothing happens to it until somebody lets the run go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+}
+
+impl Task {
+    /// Whether it could run at `now`.
+    pub fn is_runnable(&self, now: Millis) -> bool {
+        !self.held && self.state.is_runnable(now)
+    }
+
+    /// The moment at which something happens to it by itself.
+    pub fn due(&self) -> Option<Millis> {
+        if self.held { None } else { self.state.due() }
+    }
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -221,6 +304,17 @@ pub struct TaskResult {
     /// The failure, when an `on_error` route takes it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<NodeError>,
+    /// Where it goes instead of where its edges say: declared targets of the node, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goto: Option<Vec<String>>,
+}
+
+impl TaskResult {
+    /// A result with these writes and nothing else.
+    pub fn of(node: &str, writes: Vec<(String, Value)>) -> Self {
+        let usage = Usage::default();
+        Self { node: node.to_owned(), writes, grant: None, usage, failed: None, goto: None }
+    }
 }
 
 impl Checkpoint {
@@ -229,21 +323,27 @@ impl Checkpoint {
         if self.status.is_over() {
             return None;
         }
-        self.tasks.iter().filter_map(|task| task.state.due()).min()
+        self.tasks.iter().filter_map(Task::due).min()
     }
 
     /// The status that follows from the tasks of an open superstep.
     pub fn status_of_tasks(&self, now: Millis) -> Status {
-        let open = || self.tasks.iter().map(|task| &task.state);
-        if open().any(|state| state.is_runnable(now)) {
+        let any = |fits: fn(&Task) -> bool| self.tasks.iter().any(fits);
+        let waits = |task: &Task| matches!(task.state, TaskState::At(_) | TaskState::Waiting(_));
+        if self.tasks.iter().any(|task| task.is_runnable(now)) {
             Status::Running
-        } else if open().any(|state| matches!(state, TaskState::At(_) | TaskState::Waiting(_))) {
+        } else if self.tasks.iter().any(|task| !task.held && waits(task)) {
             Status::Waiting
-        } else if open().any(|state| matches!(state, TaskState::Asked(_))) {
+        } else if any(|task| task.held || matches!(task.state, TaskState::Asked(_))) {
             Status::Interrupted
         } else {
             Status::Running
         }
+    }
+
+    /// Whether a task is held: the run is not over, and goes on when it is told to.
+    pub fn is_held(&self) -> bool {
+        !self.status.is_over() && self.tasks.iter().any(|task| task.held)
     }
 
     /// The open questions with the node that asks.

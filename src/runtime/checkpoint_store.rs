@@ -160,6 +160,9 @@ pub trait CheckpointStore: Send + Sync {
     /// Letters not yet applied, oldest first.
     async fn inbox(&self, thread: &ThreadId) -> Result<Vec<Posted>, Problem>;
 
+    /// Results of finished tasks of the open superstep.
+    async fn results(&self, thread: &ThreadId) -> Result<Vec<TaskResult>, Problem>;
+
     /// The newest checkpoint.
     async fn head(&self, thread: &ThreadId) -> Result<Option<Arc<Checkpoint>>, Problem>;
     /// The checkpoint at `seq`.

@@ -78,7 +78,8 @@ pub(super) fn doubt_question(node: &str) -> Question {
     }
 }
 
-fn unavailable(problem: Problem) -> NodeError {
+/// A store that failed.
+pub(super) fn unavailable(problem: Problem) -> NodeError {
     NodeError { class: ErrorClass::Fatal, problem, retry_after_ms: None }
 }
 
@@ -91,7 +92,8 @@ fn in_doubt(task: &str) -> NodeError {
     NodeError { class: ErrorClass::InDoubt, problem, retry_after_ms: None }
 }
 
-fn fenced(thread: &ThreadId) -> NodeError {
+/// Another owner has the thread.
+pub(super) fn fenced(thread: &ThreadId) -> NodeError {
     let problem = Problem {
         code: FENCED.to_owned(),
         message: format!("another owner has taken over thread `{thread}`"),

@@ -96,6 +96,22 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A thread cannot move to another version of its graph.
+    #[error("thread `{thread}` cannot move to that version of its graph: {problems}")]
+    MigrationRefused {
+        /// Thread.
+        thread: ThreadId,
+        /// All that stands against it.
+        problems: String,
+    },
+    /// A join waits for nodes that will not come.
+    #[error("node `{node}` waits for `{missing}`, which the run did not come to")]
+    JoinStarved {
+        /// The join.
+        node: String,
+        /// Who is missing.
+        missing: String,
+    },
     /// A limit of the run was reached.
     #[error("the run reached its limit of {limit}")]
     LimitReached {
@@ -130,12 +146,51 @@ pub enum Error {
     /// The thread has a run and the caller does not want to queue behind it.
     #[error("thread `{0}` is busy with a run")]
     Busy(ThreadId),
+    /// A thread has no such checkpoint.
+    #[error("thread `{thread}` has no checkpoint {seq}")]
+    UnknownCheckpoint {
+        /// Thread.
+        thread: ThreadId,
+        /// Checkpoint.
+        seq: u64,
+    },
+    /// A thread that should be made is there.
+    #[error("there is a thread `{0}` already")]
+    ThreadExists(ThreadId),
+    /// The graph has no such node.
+    #[error("graph `{graph}` has no node `{node}`")]
+    UnknownNode {
+        /// Node.
+        node: String,
+        /// Graph.
+        graph: String,
+        /// The node that was meant, perhaps.
+        nearest: Option<String>,
+    },
+    /// A jump that the graph does not foresee.
+    #[error("node `{node}` does not lead to `{target}`")]
+    GotoUndeclared {
+        /// Node.
+        node: String,
+        /// Where it should go.
+        target: String,
+        /// Where it may go.
+        declared: String,
+    },
+    /// A checkpoint at which nobody knows whether a side effect happened.
+    #[error("at checkpoint {seq} nobody knows whether the side effect of node `{node}` happened")]
+    ForkInDoubt {
+        /// Node.
+        node: String,
+        /// Checkpoint.
+        seq: u64,
+    },
     /// Nothing to cancel or to try again.
     #[error("thread `{thread}` has no run to {action}")]
     NoRun {
         /// Thread.
         thread: ThreadId,
-        /// `cancel`, `retry`.
+        /// `cancel`, `retry`, `let go on`.
         action: &'static str,
     },
 }
@@ -156,12 +211,19 @@ impl Coded for Error {
             Self::WriteInvalid { .. } => "runtime.write_invalid",
             Self::Fold { .. } => "runtime.fold",
             Self::Route { .. } => "runtime.route",
+            Self::MigrationRefused { .. } => "runtime.migration_refused",
+            Self::JoinStarved { .. } => "runtime.join_starved",
             Self::LimitReached { .. } => "runtime.limit_reached",
             Self::InterruptStale { .. } => "runtime.interrupt_stale",
             Self::InterruptAmbiguous { .. } => "runtime.interrupt_ambiguous",
             Self::InterruptAnswered(_) => "runtime.interrupt_answered",
             Self::AnswerInvalid { .. } => "runtime.answer_invalid",
             Self::Busy(_) => "runtime.busy",
+            Self::UnknownCheckpoint { .. } => "runtime.unknown_checkpoint",
+            Self::ThreadExists(_) => "runtime.thread_exists",
+            Self::UnknownNode { .. } => "runtime.unknown_node",
+            Self::GotoUndeclared { .. } => "runtime.goto_undeclared",
+            Self::ForkInDoubt { .. } => "runtime.fork_in_doubt",
             Self::NoRun { .. } => "runtime.no_run",
         }
     }
@@ -184,12 +246,22 @@ impl Coded for Error {
             Self::WriteInvalid { .. } => "make the node's output and the channel's type agree",
             Self::Fold { .. } => "give the channel a reducer that can hold what is written",
             Self::Route { .. } => "check the conditions under `edges` and `repeat`",
+            Self::MigrationRefused { .. } => "add `migrations` to the graph, or use a new thread",
+            Self::JoinStarved { .. } => "let each branch lead to it, or need fewer of them",
             Self::LimitReached { .. } => "raise it under `limits`, or name an `on_limit` node",
             Self::InterruptStale { .. } => "read the thread's state for the questions now open",
             Self::InterruptAmbiguous { .. } => "pass the id of the question you answer",
             Self::InterruptAnswered(_) => "read the thread's state: the first answer stands",
             Self::AnswerInvalid { .. } => "compare with the question's answer schema",
             Self::Busy(_) => "wait for it, cancel it, or let the new run queue",
+            Self::UnknownCheckpoint { .. } => "list the thread's history; old ones may be pruned",
+            Self::ThreadExists(_) => "choose another id",
+            Self::UnknownNode { nearest: Some(nearest), .. } => {
+                return format!("did you mean `{nearest}`?");
+            }
+            Self::UnknownNode { .. } => "draw the graph to see its nodes",
+            Self::GotoUndeclared { declared, .. } => return format!("it may lead to: {declared}"),
+            Self::ForkInDoubt { .. } => "answer the thread's question first",
             Self::NoRun { .. } => "read the thread's state",
         }
         .to_owned()

@@ -31,8 +31,16 @@ pub mod kind {
     pub const WAITING: &str = "WAITING";
     /// A timer rang or a signal came. Data: `node`, `woken`.
     pub const WOKEN: &str = "WOKEN";
+    /// A node's answer was remembered: it did not run. Data: `node`.
+    pub const REMEMBERED: &str = "REMEMBERED";
     /// An attempt failed and another follows. Data: `node`, `attempt`, `pause_ms`, `problem`.
     pub const RETRY: &str = "RETRY";
+    /// Somebody changed the state by hand. Data: `values`, `as_node`, `goto`, `abandoned`, `by`.
+    pub const STATE_UPDATED: &str = "STATE_UPDATED";
+    /// A run goes on from an earlier checkpoint, here or of another thread. Data: `thread`, `seq`, `run`.
+    pub const RUN_FORKED: &str = "RUN_FORKED";
+    /// A thread moved to another version of its graph. Data: `from`, `to`, `version`, `run`, `changed`, `by`.
+    pub const RUN_MIGRATED: &str = "RUN_MIGRATED";
     /// A limit was reached. Data: `limit`, `to`.
     pub const LIMIT_REACHED: &str = "LIMIT_REACHED";
 }

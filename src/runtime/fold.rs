@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
+use super::flat::Role;
 use super::plan::{self, Planned};
 use super::program::Program;
-use super::{Error, TaskResult, TaskState, channels, kind, route};
-use crate::graph::{Lifetime, Reducer};
+use super::{Error, Pauses, TaskResult, TaskState, channels, kind, route, schedule};
+use crate::graph::{Lifetime, Pause, Reducer};
 
 /// Folds `results`, one for each task of the open superstep, and plans what follows.
 ///
@@ -35,6 +36,13 @@ fn fold_and_route(
     // In the order of the graph, whoever finished first: one seed, one history.
     results.sort_by_key(|result| program.step(&result.node).map(|(ix, ..)| ix));
     let finished: Vec<Value> = results.iter().map(finished).collect();
+    for result in results.iter().filter(|result| result.failed.is_none()) {
+        if let Some((ix, ..)) = program.step(&result.node)
+            && let Role::Enter(frame) = program.places[ix].role
+        {
+            schedule::enter(draft, program, frame);
+        }
+    }
     fold(draft, program, &mut results)?;
     clear_step_channels(draft, program);
     for (result, data) in results.iter_mut().zip(finished) {
@@ -48,43 +56,75 @@ fn fold_and_route(
             draft.state.error = Some(route::run_error(&result.node, error));
         }
     }
-    let mut planned = Vec::new();
+    let (mut planned, mut abandoned) = (Vec::new(), Vec::new());
     for result in &results {
-        follow(draft, program, result, &mut planned)?;
+        follow(draft, program, result, &mut planned, &mut abandoned)?;
+    }
+    for frame in abandoned {
+        schedule::leave(draft, program, frame);
+        planned.retain(|planned: &Planned| !program.is_inside(planned.node, frame));
     }
     Ok(planned)
 }
 
 /// Plans what comes after one finished node.
 fn follow(
-    draft: &Draft,
+    draft: &mut Draft,
     program: &Program,
     result: &TaskResult,
     planned: &mut Vec<Planned>,
+    abandoned: &mut Vec<usize>,
 ) -> Result<(), Error> {
     let Some((ix, node, step)) = program.step(&result.node) else {
         let reason = "the graph does not have it any more".to_owned();
         return Err(Error::Route { node: result.node.clone(), reason });
     };
-    let at_once = |node| Planned { node, look_at: None };
     if let Some(error) = &result.failed {
-        let taken = route::takes_over(program, node, step, &draft.state, error)?;
-        let to = taken.and_then(|index| node.on_error[index].to);
-        planned.extend(to.map(at_once));
+        let error = route::run_error(&result.node, error);
+        let Some(taken) = route::takes_over(program, ix, &draft.state, &error)? else {
+            return Ok(());
+        };
+        if let (Role::Enter(frame), true) = (program.places[taken.owner].role, taken.owner != ix) {
+            abandoned.push(frame);
+        }
+        let to = program.graph.nodes[taken.owner].on_error[taken.index].to;
+        let to = to.filter(|to| schedule::arrives(draft, program, taken.owner, *to));
+        planned.extend(to.map(Planned::start));
+        return Ok(());
+    }
+    let role = program.places[ix].role;
+    if let Role::Leave(frame) = role {
+        schedule::leave(draft, program, frame);
+    }
+    let asked = Pauses::names(&draft.state.run.pauses.after, program.known_as(ix));
+    let held = node.pause == Some(Pause::After) || asked && !matches!(role, Role::Enter(_));
+    let at_once = |node| Planned { held, ..Planned::start(node) };
+    if let Some(targets) = &result.goto {
+        planned
+            .extend(targets.iter().filter_map(|to| program.step(to)).map(|(to, ..)| at_once(to)));
         return Ok(());
     }
     if let (Some(repeat), Some(until)) = (&node.repeat, &step.until)
         && !route::is_settled(program, node, until, &draft.state)?
     {
         let look_at = Some(draft.state.at.plus(repeat.every_ms));
-        planned.push(Planned { node: ix, look_at });
+        planned.push(Planned { look_at, ..Planned::start(ix) });
         return Ok(());
     }
-    planned.extend(route::targets(program, node, step, &draft.state)?.into_iter().map(at_once));
+    for to in route::targets(program, node, step, &draft.state)? {
+        if schedule::arrives(draft, program, ix, to) {
+            planned.push(at_once(to));
+        }
+    }
     Ok(())
 }
 
-fn fold(draft: &mut Draft, program: &Program, results: &mut [TaskResult]) -> Result<(), Error> {
+/// Folds the writes of `results` through the reducers of their channels.
+pub(super) fn fold(
+    draft: &mut Draft,
+    program: &Program,
+    results: &mut [TaskResult],
+) -> Result<(), Error> {
     let mut by_channel: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for result in results {
         for (channel, value) in result.writes.drain(..) {
@@ -132,6 +172,7 @@ fn finished(result: &TaskResult) -> Value {
     }
     if let Some(error) = &result.failed {
         data.insert("error".to_owned(), json!(error.problem));
+        data.insert("class".to_owned(), error.class.name().into());
     }
     Value::Object(data)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Pauses;
 use crate::base::{Millis, RunId};
 
 /// A request to a thread.
@@ -26,6 +27,9 @@ pub enum Letter {
         /// Take back what the run it displaces wrote.
         #[serde(default)]
         rollback: bool,
+        /// Where it stops for somebody to look.
+        #[serde(default, skip_serializing_if = "Pauses::is_empty")]
+        pauses: Pauses,
     },
     /// Answer a question.
     Resume {
@@ -43,14 +47,14 @@ pub enum Letter {
         /// Value.
         payload: Value,
     },
-    /// Stop the run that is going on.
+    /// Stop the run that is going on, or take one back that is queued.
     Cancel {
         /// The run meant; a letter for another one is out of date.
         run: RunId,
         /// Who wants it.
         by: String,
     },
-    /// Run the failed tasks of the last run again.
+    /// Go on: run the failed tasks of the last run again, or let those that are held start.
     Retry {
         /// Who wants it.
         by: String,

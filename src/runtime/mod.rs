@@ -5,19 +5,24 @@
 
 mod activation;
 mod apply;
+mod branch;
 mod channels;
 mod checkpoint;
 mod checkpoint_store;
 mod draft;
+mod edit;
 mod effects;
 mod engine;
 mod error;
 mod events;
+mod fill;
+mod flat;
 mod fold;
 mod follow;
 mod interrupt;
 mod letters;
 mod limits;
+mod migrate;
 mod node;
 mod plan;
 mod program;
@@ -25,28 +30,33 @@ mod retry;
 mod route;
 #[allow(clippy::module_inception, reason = "the room's main type has the room's name")]
 mod runtime;
+mod schedule;
 mod state;
 mod superstep;
 mod task;
 mod turn;
 
+pub use branch::{Sides, ThreadDiff};
 pub use channels::{Folded, fold};
 pub use checkpoint::{
-    Checkpoint, Interrupt, Progress, RunError, RunInfo, Slot, Status, Task, TaskResult, TaskState,
+    Call, Checkpoint, Interrupt, JoinState, Pauses, Progress, RunError, RunInfo, Slot, Status,
+    Task, TaskResult, TaskState,
 };
 pub use checkpoint_store::{
     Begun, Change, CheckpointStore, Commit, Committed, Epoch, Opened, PostOutcome, ThreadRow,
     Verdict,
 };
+pub use edit::Update;
 pub use engine::{Activate, Engine, Next};
 pub use error::Error;
 pub use events::{Event, NewEvent, kind};
 pub use follow::Follow;
 pub use interrupt::EXPIRY;
 pub use letters::{Letter, Posted};
+pub use migrate::MigrationReport;
 pub use node::{
     Answer, Effects, ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, Question, StateView,
     TaskContext, Usage, WaitFor,
 };
-pub use runtime::{Multitask, Runtime, RuntimeParts};
+pub use runtime::{Multitask, Runtime, RuntimeParts, Start};
 pub use state::{OpenInterrupt, ThreadState, ThreadStatus, ThreadSummary};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use super::fill::Fill;
+use super::flat::{Flat, Frame, Place, Role};
 use super::{Error, Node, NodeFactory};
-use crate::graph::{self, Expression, Graph, NodeIx, Reducer, Route};
+use crate::graph::{self, EdgeTarget, Expression, Graph, NodeIx, Reducer, Route};
 
 /// Keywords that may constrain a list as a whole, so that the list with its new elements must be checked again.
 const LIST_KEYWORDS: [&str; 9] = [
@@ -22,9 +24,14 @@ const LIST_KEYWORDS: [&str; 9] = [
     "$ref",
 ];
 
-/// A graph with all that running it takes.
+/// A graph with all that running it takes, its subgraphs laid out flat.
 pub(super) struct Program {
     pub(super) graph: Arc<Graph>,
+    pub(super) frames: Vec<Frame>,
+    /// By node.
+    pub(super) places: Vec<Place>,
+    /// No subgraph, no join, nothing deferred: what is planned runs.
+    pub(super) is_simple: bool,
     channels: HashMap<String, ChannelRules>,
     context: BTreeMap<String, Validator>,
     steps: Vec<Step>,
@@ -51,12 +58,17 @@ pub(super) struct Step {
     pub(super) until: Option<Condition>,
     /// Channels it may write.
     writes: Vec<String>,
+    /// What the names of the channels that it writes begin with.
+    pub(super) writes_in: String,
 }
 
 /// A condition, and the channels it could mention.
 pub(super) struct Condition {
     pub(super) expression: Expression,
-    pub(super) channels: Vec<String>,
+    /// As the condition names them, and by path.
+    pub(super) channels: Vec<(String, String)>,
+    /// The graph it belongs to.
+    pub(super) frame: usize,
     source: String,
 }
 
@@ -70,6 +82,7 @@ impl Condition {
 impl Program {
     /// Compiles `graph`. Errors: [`Error::GraphUnusable`].
     pub(super) fn new(graph: Arc<Graph>, factory: &dyn NodeFactory) -> Result<Self, Error> {
+        let Flat { graph, frames, places } = Flat::of(graph);
         let unusable = |reason: String| Error::GraphUnusable { graph: graph.name.clone(), reason };
         let mut channels = HashMap::new();
         for (name, channel) in &graph.channels {
@@ -82,12 +95,14 @@ impl Program {
             context.insert(name.clone(), compile(schema).map_err(&unusable)?);
         }
         let mut steps = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            steps.push(step(&graph, node, factory).map_err(&unusable)?);
+        for (node, place) in graph.nodes.iter().zip(&places) {
+            steps.push(step(&frames, node, place, factory).map_err(&unusable)?);
         }
+        let waits = |node: &graph::Node| node.join.is_some() || node.defer;
+        let is_simple = frames.len() == 1 && !graph.nodes.iter().any(waits);
         let by_name =
             graph.nodes.iter().enumerate().map(|(ix, node)| (node.name.clone(), ix)).collect();
-        Ok(Self { channels, context, steps, by_name, graph })
+        Ok(Self { channels, context, steps, by_name, graph, frames, places, is_simple })
     }
 
     /// Definition and worker of the node of that name.
@@ -96,9 +111,72 @@ impl Program {
         Some((ix, &self.graph.nodes[ix], &self.steps[ix]))
     }
 
+    /// The name by which others know a node: a subgraph leads on by its last door, and is known by its first.
+    pub(super) fn known_as(&self, node: NodeIx) -> &str {
+        let door = match self.places[node].role {
+            Role::Leave(frame) => self.frames[frame].doors.map_or(node, |(enter, _)| enter),
+            Role::Work | Role::Enter(_) => node,
+        };
+        &self.graph.nodes[door].name
+    }
+
+    /// The worker of a node by its number.
+    pub(super) fn step_at(&self, node: NodeIx) -> &Step {
+        &self.steps[node]
+    }
+
+    /// Whether a node belongs to a frame, or to one inside it.
+    pub(super) fn is_inside(&self, node: NodeIx, frame: usize) -> bool {
+        self.graph.nodes[node].name.starts_with(&self.frames[frame].prefix)
+    }
+
+    /// The error of a name that is no node's.
+    pub(super) fn unknown_node(&self, node: &str) -> Error {
+        let nearest = nearest(node, self.by_name.keys());
+        Error::UnknownNode { node: node.to_owned(), graph: self.graph.name.clone(), nearest }
+    }
+
+    /// Checks that a node may lead to each of `targets`. Errors: [`Error::GotoUndeclared`].
+    pub(super) fn check_goto(&self, node: &str, targets: &[String]) -> Result<(), Error> {
+        let Some((_, definition, _)) = self.step(node) else { return Err(self.unknown_node(node)) };
+        let to: Vec<&EdgeTarget> = match &definition.route {
+            Route::Always(targets) => targets.iter().collect(),
+            Route::First(arms) => arms.iter().map(|(_, target)| target).collect(),
+        };
+        let declared: Vec<&str> = to
+            .into_iter()
+            .filter_map(|target| match target {
+                EdgeTarget::Node(ix) => Some(self.graph.nodes[*ix].name.as_str()),
+                EdgeTarget::End => None,
+            })
+            .collect();
+        match targets.iter().find(|target| !declared.contains(&target.as_str())) {
+            None => Ok(()),
+            Some(target) => Err(Error::GotoUndeclared {
+                node: node.to_owned(),
+                target: target.clone(),
+                declared: declared.join(", "),
+            }),
+        }
+    }
+
+    /// Checks values that come from outside. Errors: unknown or misfit channels.
+    pub(super) fn check_values(&self, who: &str, writes: &[(String, Value)]) -> Result<(), Error> {
+        self.check_each(who, writes, |_| true)
+    }
+
     /// Checks what a node wants to write. Errors: unknown, undeclared or misfit channels.
     pub(super) fn check_writes(&self, node: &str, writes: &[(String, Value)]) -> Result<(), Error> {
         let Some((_, _, step)) = self.step(node) else { return Ok(()) };
+        self.check_each(node, writes, |channel| step.writes.contains(channel))
+    }
+
+    fn check_each(
+        &self,
+        node: &str,
+        writes: &[(String, Value)],
+        declared: impl Fn(&String) -> bool,
+    ) -> Result<(), Error> {
         for (channel, value) in writes {
             let Some(rules) = self.channels.get(channel) else {
                 return Err(Error::WriteUnknown {
@@ -107,7 +185,7 @@ impl Program {
                     nearest: nearest(channel, self.channels.keys()),
                 });
             };
-            if !step.writes.contains(channel) {
+            if !declared(channel) {
                 return Err(Error::WriteUndeclared {
                     node: node.to_owned(),
                     channel: channel.clone(),
@@ -238,32 +316,59 @@ fn checks(channel: &graph::Channel) -> (bool, bool) {
     }
 }
 
-fn step(graph: &Graph, node: &graph::Node, factory: &dyn NodeFactory) -> Result<Step, String> {
+fn step(
+    frames: &[Frame],
+    node: &graph::Node,
+    place: &Place,
+    factory: &dyn NodeFactory,
+) -> Result<Step, String> {
+    let outside = match place.role {
+        // Where a subgraph leads is for the graph around it to say.
+        Role::Leave(frame) => frames[frame].parent,
+        Role::Work | Role::Enter(_) => place.frame,
+    };
+    let compile = |when: &String| condition(&frames[outside], outside, when);
     let routes = match &node.route {
         Route::Always(_) => Vec::new(),
         Route::First(arms) => arms
             .iter()
-            .map(|(when, _)| when.as_deref().map(|when| condition(graph, when)).transpose())
+            .map(|(when, _)| when.as_ref().map(compile).transpose())
             .collect::<Result<_, _>>()?,
     };
-    let on_error = node
-        .on_error
-        .iter()
-        .map(|route| route.when.as_deref().map(|when| condition(graph, when)).transpose())
-        .collect::<Result<_, _>>()?;
-    let until = node.repeat.as_ref().map(|repeat| condition(graph, &repeat.until)).transpose()?;
+    let errors = node.on_error.iter().map(|route| route.when.as_ref().map(compile).transpose());
+    let on_error = errors.collect::<Result<_, _>>()?;
+    let until = node.repeat.as_ref().map(|repeat| compile(&repeat.until)).transpose()?;
+    let named = |values: &BTreeMap<String, Value>, prefix: &str| -> Vec<String> {
+        values.keys().map(|name| format!("{prefix}{name}")).collect()
+    };
     let mut writes: Vec<String> = node.writes.iter().cloned().collect();
-    if let graph::Kind::Set(channels) = &node.kind {
-        writes.extend(channels.keys().cloned());
-    }
-    Ok(Step { worker: factory.node(node), routes, on_error, until, writes })
+    let mut writes_in = frames[place.frame].prefix.clone();
+    let worker: Arc<dyn Node> = match (place.role, &node.kind) {
+        (Role::Enter(frame), graph::Kind::Graph(sub)) => {
+            writes_in.clone_from(&frames[frame].prefix);
+            writes = named(&sub.input, &writes_in);
+            Arc::new(Fill(sub.input.clone()))
+        }
+        (Role::Leave(_), graph::Kind::Set(values)) => {
+            writes_in.clone_from(&frames[outside].prefix);
+            writes = named(values, &writes_in);
+            Arc::new(Fill(values.clone()))
+        }
+        (_, kind) => {
+            if let graph::Kind::Set(values) = kind {
+                writes.extend(named(values, &writes_in));
+            }
+            factory.node(place.local.as_ref().unwrap_or(node))
+        }
+    };
+    Ok(Step { worker, routes, on_error, until, writes, writes_in })
 }
 
-fn condition(graph: &Graph, source: &str) -> Result<Condition, String> {
+fn condition(frame: &Frame, number: usize, source: &str) -> Result<Condition, String> {
     let expression = Expression::compile(source)?;
-    let channels =
-        graph.channels.keys().filter(|name| source.contains(name.as_str())).cloned().collect();
-    Ok(Condition { expression, channels, source: source.to_owned() })
+    let mentioned = frame.channels.iter().filter(|(name, _)| source.contains(name.as_str()));
+    let channels = mentioned.cloned().collect();
+    Ok(Condition { expression, channels, frame: number, source: source.to_owned() })
 }
 
 fn object(value: Value) -> Result<BTreeMap<String, Value>, String> {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::limits;
+use super::flat::Frame;
 use super::program::{Condition, Program, Step};
-use super::{Checkpoint, Error, NodeError, RunError};
+use super::{Checkpoint, Error, NodeError, RunError, fill, limits};
 use crate::base::Millis;
 use crate::graph::{self, EdgeTarget, NodeIx, Route};
 
@@ -43,22 +43,66 @@ pub(super) fn is_settled(
     eval(program, until, state, state.error.as_ref()).map_err(|reason| cannot_leave(node, reason))
 }
 
-/// The `on_error` route that takes `error` over: its index. `None`: no route does, the run fails.
+/// An `on_error` route that takes a failure over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The node it belongs to: the one that failed, or a subgraph around it.
+    pub(super) owner: NodeIx,
+    /// Its place among that node's.
+    pub(super) index: usize,
+}
+
+/// The `on_error` route that takes `error` of `node` over: its own first, then those of the subgraphs around it. `None`: the
+/// run fails.
 pub(super) fn takes_over(
     program: &Program,
-    node: &graph::Node,
-    step: &Step,
+    node: NodeIx,
     state: &Checkpoint,
-    error: &NodeError,
-) -> Result<Option<usize>, Error> {
-    let seen = run_error(&node.name, error);
-    for (index, when) in step.on_error.iter().enumerate() {
-        let holds = when.as_ref().map_or(Ok(true), |when| eval(program, when, state, Some(&seen)));
-        if holds.map_err(|reason| cannot_leave(node, reason))? {
-            return Ok(Some(index));
+    error: &RunError,
+) -> Result<Option<Taken>, Error> {
+    let mut owner = node;
+    loop {
+        let definition = &program.graph.nodes[owner];
+        for (index, when) in program.step_at(owner).on_error.iter().enumerate() {
+            let holds =
+                when.as_ref().map_or(Ok(true), |when| eval(program, when, state, Some(error)));
+            if holds.map_err(|reason| cannot_leave(definition, reason))? {
+                return Ok(Some(Taken { owner, index }));
+            }
+        }
+        match program.frames[program.places[owner].frame].doors {
+            Some((enter, _)) => owner = enter,
+            None => return Ok(None),
         }
     }
-    Ok(None)
+}
+
+/// What an `on_error` route writes. Errors: a template that does not render.
+pub(super) fn error_writes(
+    program: &Program,
+    taken: Taken,
+    state: &Checkpoint,
+    error: &RunError,
+) -> Result<Vec<(String, Value)>, NodeError> {
+    let node = &program.graph.nodes[taken.owner];
+    let values = &node.on_error[taken.index].set;
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let frame = &program.frames[program.places[taken.owner].frame];
+    let held = |path: &String| state.channels.get(path).and_then(|slot| slot.value.as_deref());
+    let set =
+        frame.channels.iter().filter_map(|(name, path)| Some((name.clone(), held(path)?.clone())));
+    let mut scope: BTreeMap<String, Value> = set.collect();
+    scope.insert("context".to_owned(), context(frame, state));
+    scope.insert("visits".to_owned(), visits(frame, state));
+    scope.insert("limits".to_owned(), limits::scope(frame, state, state.at));
+    scope.insert("error".to_owned(), seen(error));
+    let filled = values.iter().map(|(channel, template)| {
+        let value = graph::render_args(template, &scope);
+        Ok((channel.clone(), value.map_err(|why| fill::unfilled(&node.name, channel, &why))?))
+    });
+    filled.collect()
 }
 
 /// A node's failure as the run keeps it.
@@ -99,33 +143,38 @@ fn scope(
     now: Millis,
 ) -> BTreeMap<String, Value> {
     let mut scope = BTreeMap::new();
-    for name in &condition.channels {
-        let value = state.channels.get(name).and_then(|slot| slot.value.as_deref());
+    for (name, path) in &condition.channels {
+        let value = state.channels.get(path).and_then(|slot| slot.value.as_deref());
         scope.insert(name.clone(), value.cloned().unwrap_or(Value::Null));
     }
-    let graph = &program.graph;
+    let frame = &program.frames[condition.frame];
     if condition.mentions("context") {
-        let value = |name: &String| state.run.context.get(name).cloned().unwrap_or(Value::Null);
-        let context: Map<String, Value> =
-            graph.context.keys().map(|name| (name.clone(), value(name))).collect();
-        scope.insert("context".to_owned(), Value::Object(context));
+        scope.insert("context".to_owned(), context(frame, state));
     }
     if condition.mentions("visits") {
-        let count = |name: &str| state.progress.visits.get(name).copied().unwrap_or(0);
-        let visits: Map<String, Value> = graph
-            .nodes
-            .iter()
-            .map(|node| (node.name.clone(), Value::from(count(&node.name))))
-            .collect();
-        scope.insert("visits".to_owned(), Value::Object(visits));
+        scope.insert("visits".to_owned(), visits(frame, state));
     }
     if condition.mentions("limits") {
-        scope.insert("limits".to_owned(), limits::scope(graph, state, now));
+        scope.insert("limits".to_owned(), limits::scope(frame, state, now));
     }
     if condition.mentions("error") {
         scope.insert("error".to_owned(), error.map_or(Value::Null, seen));
     }
     scope
+}
+
+fn context(frame: &Frame, state: &Checkpoint) -> Value {
+    let value = |name: &String| state.run.context.get(name).cloned().unwrap_or(Value::Null);
+    let context: Map<String, Value> =
+        frame.context.iter().map(|name| (name.clone(), value(name))).collect();
+    Value::Object(context)
+}
+
+fn visits(frame: &Frame, state: &Checkpoint) -> Value {
+    let count = |path: &String| state.progress.visits.get(path).copied().unwrap_or(0);
+    let visits: Map<String, Value> =
+        frame.nodes.iter().map(|(name, path)| (name.clone(), Value::from(count(path)))).collect();
+    Value::Object(visits)
 }
 
 fn seen(error: &RunError) -> Value {

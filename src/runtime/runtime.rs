@@ -14,7 +14,7 @@ use super::state::{ThreadState, ThreadStatus, ThreadSummary};
 pub(super) use super::turn::Turn;
 use super::turn::Turns;
 use super::{
-    Activate, Checkpoint, CheckpointStore, Engine, Error, Event, Letter, Next, NodeFactory,
+    Activate, Checkpoint, CheckpointStore, Engine, Error, Event, Letter, Next, NodeFactory, Pauses,
     PostOutcome, Status, ThreadRow, apply, interrupt,
 };
 use crate::base::{Clock, Coded, RunId, SeededRng, ThreadId};
@@ -55,6 +55,19 @@ pub enum Multitask {
     Interrupt,
     /// The run before is cancelled, and what it wrote is taken back.
     Rollback,
+}
+
+/// A run to start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Start {
+    /// Its input, an object.
+    pub input: Value,
+    /// Its read-only values, an object.
+    pub context: Value,
+    /// What to do with a run that goes on.
+    pub multitask: Multitask,
+    /// Where it stops for somebody to look.
+    pub pauses: Pauses,
 }
 
 /// What every part of the room shares.
@@ -100,30 +113,48 @@ impl Runtime {
         input: Value,
         context: Value,
     ) -> Result<RunId, Error> {
-        self.start_with(thread, graph, input, context, Multitask::Enqueue).await
+        self.start_run(thread, graph, Start { input, context, ..Start::default() }).await
     }
 
-    /// Like [`Runtime::start`], with a say in what happens to a run that goes on.
-    pub async fn start_with(
+    /// Like [`Runtime::start`], with a say in all of it.
+    ///
+    /// Errors: also [`Error::Busy`] where a run goes on and `multitask` is [`Multitask::Reject`].
+    pub async fn start_run(
         &self,
         thread: &ThreadId,
         graph: Arc<Graph>,
-        input: Value,
-        context: Value,
-        multitask: Multitask,
+        start: Start,
     ) -> Result<RunId, Error> {
         let shared = &self.shared;
-        let program = shared.keep(graph).await?;
-        let input = program.check_input(input)?;
-        let context = program.check_context(context)?;
+        let program = shared.keep(graph.clone()).await?;
+        let input = program.check_input(start.input)?;
+        let context = program.check_context(start.context)?;
+        let named = start.pauses.before.iter().chain(&start.pauses.after);
+        if let Some(name) =
+            named.filter(|name| *name != "*").find(|name| program.step(name).is_none())
+        {
+            return Err(program.unknown_node(name));
+        }
+        let mut displaced = false;
+        let moves = |head: &Checkpoint| {
+            let graph = &program.graph;
+            head.status.is_over()
+                && (&head.run.graph, !graph.migrations.is_empty()) == (&graph.name, true)
+                && head.run.graph_hash != graph.hash
+        };
+        if shared.store.head(thread).await?.as_deref().is_some_and(moves) {
+            // A renamed channel keeps its value: the thread moves first.
+            self.migrate(thread, graph, "a newer version").await?;
+        }
         if let Some(head) = shared.store.head(thread).await? {
             let given = |name: &String| input.contains_key(name);
             apply::check_inherited(&head, &program, given)?;
             let busy = !head.status.is_over();
-            match multitask {
+            match start.multitask {
                 Multitask::Reject if busy => return Err(Error::Busy(thread.clone())),
                 Multitask::Interrupt | Multitask::Rollback if busy => {
                     self.cancel(thread, "a newer run").await?;
+                    displaced = true;
                 }
                 _ => {}
             }
@@ -135,7 +166,8 @@ impl Runtime {
             graph_hash: program.graph.hash.clone(),
             input,
             context,
-            rollback: multitask == Multitask::Rollback,
+            rollback: displaced && start.multitask == Multitask::Rollback,
+            pauses: start.pauses,
         };
         shared.post(thread, &letter, None).await?;
         Ok(run)
@@ -181,12 +213,78 @@ impl Runtime {
         if head.status.is_over() {
             return Err(Error::NoRun { thread: thread.clone(), action: "cancel" });
         }
-        let letter = Letter::Cancel { run: head.run.id.clone(), by: by.to_owned() };
+        let run = head.run.id.clone();
+        self.cancel_letter(thread, run, by).await
+    }
+
+    /// Cancels one run of a thread: the one that goes on, or one that is queued behind it.
+    ///
+    /// Errors: no such thread, or that run neither goes on nor is queued.
+    pub async fn cancel_run(&self, thread: &ThreadId, run: &RunId, by: &str) -> Result<(), Error> {
+        let inbox = self.shared.store.inbox(thread).await?;
+        let is_queued = inbox.iter().any(
+            |posted| matches!(&posted.letter, Letter::Start { run: queued, .. } if queued == run),
+        );
+        let head = self.shared.store.head(thread).await?;
+        let goes_on = head.is_some_and(|head| head.run.id == *run && !head.status.is_over());
+        if goes_on || is_queued {
+            return self.cancel_letter(thread, run.clone(), by).await;
+        }
+        Err(Error::NoRun { thread: thread.clone(), action: "cancel" })
+    }
+
+    async fn cancel_letter(&self, thread: &ThreadId, run: RunId, by: &str) -> Result<(), Error> {
+        let head = self.shared.store.head(thread).await?;
+        let goes_on = head.is_some_and(|head| head.run.id == run);
+        let letter = Letter::Cancel { run, by: by.to_owned() };
         self.shared.post(thread, &letter, None).await?;
-        if let Some(turn) = self.shared.turns.current(thread) {
+        if let Some(turn) = self.shared.turns.current(thread).filter(|_| goes_on) {
             turn.cancel_token().cancel();
         }
         Ok(())
+    }
+
+    /// Lets a run go on that failed or is held.
+    ///
+    /// Errors: no such thread, nothing failed and nothing held.
+    pub async fn go_on(&self, thread: &ThreadId, by: &str) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        let failed = head.status == Status::Error && !head.tasks.is_empty();
+        if !failed && !head.is_held() {
+            return Err(Error::NoRun { thread: thread.clone(), action: "let go on" });
+        }
+        let letter = Letter::Retry { by: by.to_owned() };
+        self.shared.post(thread, &letter, None).await.map(|_| ())
+    }
+
+    /// Applies what lies in a thread's inbox, and starts no work.
+    ///
+    /// Errors: a store that fails, a thread that cannot be loaded.
+    pub async fn settle(&self, thread: &ThreadId) -> Result<(), Error> {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        match self.activate(thread, &stop).await {
+            Next::Dead(problem) | Next::RetryAfter(_, problem) => Err(Error::Store(problem)),
+            Next::Idle | Next::Again | Next::At(_) => Ok(()),
+        }
+    }
+
+    /// Forgets all checkpoints of a thread but the newest `keep`. Returns how many went.
+    ///
+    /// Errors: no such thread.
+    pub async fn prune(&self, thread: &ThreadId, keep: usize) -> Result<u64, Error> {
+        self.shared.known(thread).await?;
+        Ok(self.shared.store.prune(thread, keep).await?)
+    }
+
+    /// Forgets a thread and all that belongs to it, its effects excepted. A run that goes on is cut off.
+    ///
+    /// Errors: a store that fails.
+    pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
+        if let Some(turn) = self.shared.turns.current(thread) {
+            turn.cancel_token().cancel();
+        }
+        Ok(self.shared.store.delete(thread).await?)
     }
 
     /// Runs the tasks on which the last run failed again; branches that had finished are not repeated.
@@ -248,6 +346,11 @@ impl Runtime {
         Ok(self.shared.store.threads(limit).await?.into_iter().map(summary).collect())
     }
 
+    /// What every part of the room shares.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn CheckpointStore> {
         &self.shared.store
@@ -289,7 +392,7 @@ impl Shared {
     }
 
     /// The program of a graph that the store may not have yet.
-    async fn keep(&self, graph: Arc<Graph>) -> Result<Arc<Program>, Error> {
+    pub(super) async fn keep(&self, graph: Arc<Graph>) -> Result<Arc<Program>, Error> {
         if let Some(program) = self.programs().get(&graph.hash).cloned() {
             return Ok(program);
         }
@@ -299,6 +402,16 @@ impl Shared {
         })?;
         self.store.put_graph(&graph.hash, &text).await?;
         self.compile(graph)
+    }
+
+    /// Who works on threads in this process.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// What wakes threads, if anything does.
+    pub(super) fn engine(&self) -> Option<&Arc<dyn Engine>> {
+        self.engine.as_ref()
     }
 
     fn compile(&self, graph: Arc<Graph>) -> Result<Arc<Program>, Error> {
@@ -334,12 +447,12 @@ impl Shared {
         self.bell.ring(thread);
     }
 
-    async fn known(&self, thread: &ThreadId) -> Result<Arc<Checkpoint>, Error> {
+    pub(super) async fn known(&self, thread: &ThreadId) -> Result<Arc<Checkpoint>, Error> {
         let head = self.store.head(thread).await?;
         head.ok_or_else(|| Error::UnknownThread(thread.clone()))
     }
 
-    fn fresh_run_id(&self) -> RunId {
+    pub(super) fn fresh_run_id(&self) -> RunId {
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         RunId::fresh(self.clock.now(), &mut *rng)
     }

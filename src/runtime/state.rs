@@ -16,7 +16,7 @@ pub enum ThreadStatus {
     Idle,
     /// A run goes on, or waits for a timer or a signal.
     Busy,
-    /// The run waits for a person.
+    /// The run waits for a person: to answer, or to let it go on.
     Interrupted,
     /// The last run finished.
     Done,
@@ -62,6 +62,8 @@ pub struct ThreadState {
     pub values: BTreeMap<String, Value>,
     /// Nodes that run next, or wait to.
     pub next: Vec<String>,
+    /// Those of them that start only when somebody lets the run go on.
+    pub held: Vec<String>,
     /// Open questions.
     pub interrupts: Vec<OpenInterrupt>,
     /// Why the run failed; `None` unless it did.
@@ -122,6 +124,12 @@ impl From<&Checkpoint> for ThreadState {
             superstep: state.superstep,
             values: state.values(),
             next: state.tasks.iter().filter(open).map(|task| task.node.clone()).collect(),
+            held: state
+                .tasks
+                .iter()
+                .filter(|task| task.held && !state.status.is_over())
+                .map(|task| task.node.clone())
+                .collect(),
             interrupts,
             error: failed.map(|error| error.problem.clone()),
             graph: state.run.graph.clone(),

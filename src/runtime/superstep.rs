@@ -58,7 +58,7 @@ impl Activation<'_> {
             .tasks
             .iter()
             .enumerate()
-            .filter(|(_, task)| task.state.is_runnable(now) && !self.has_result(&task.node))
+            .filter(|(_, task)| task.is_runnable(now) && !self.has_result(&task.node))
             .map(|(index, task)| (index, self.job(head, program, task.clone(), token.clone())))
             .collect();
         // The only task's result is committed with the superstep: no need to write it twice.
@@ -199,7 +199,7 @@ impl Activation<'_> {
         now: Millis,
     ) -> Option<Draft> {
         let is_due = |task: &super::Task| {
-            !matches!(task.state, TaskState::At(_)) && task.state.due().is_some_and(|at| at <= now)
+            !matches!(task.state, TaskState::At(_)) && task.due().is_some_and(|at| at <= now)
         };
         if head.status.is_over() || !head.tasks.iter().any(is_due) {
             return None;
@@ -234,9 +234,9 @@ fn ring(draft: &mut Draft, program: &Program, index: usize) -> Option<End> {
                 return None;
             }
             None => {
-                let (_, node, step) = program.step(&task.node)?;
+                let (node, ..) = program.step(&task.node)?;
                 let error = super::interrupt::expired(&task.node);
-                return Some(task::give_up(program, node, step, &draft.state, error));
+                return Some(task::give_up(program, node, &draft.state, error));
             }
         },
         TaskState::Waiting(WaitFor::Until(at)) => json!({ "timer": at }),

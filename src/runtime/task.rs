@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::Ledger;
+use super::flat::Frame;
 use super::program::{Program, Step};
 use super::{
-    Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question, Task,
-    TaskContext, TaskResult, TaskState, WaitFor, effects, kind, limits, retry, route,
+    Begun, Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question,
+    Task, TaskContext, TaskResult, TaskState, WaitFor, effects, kind, limits, retry, route,
 };
 use crate::base::{Coded, EffectKey, Millis, Problem, SeededRng, stable_hash};
 use crate::graph;
@@ -51,7 +52,7 @@ impl Job {
     /// Runs the task to its end.
     pub(super) async fn run(self) -> End {
         let program = self.program.clone();
-        let Some((_, node, step)) = program.step(&self.task.node) else {
+        let Some((ix, node, step)) = program.step(&self.task.node) else {
             return End::Failed(fatal(&Error::Route {
                 node: self.task.node.clone(),
                 reason: "the graph does not have it any more".to_owned(),
@@ -62,17 +63,35 @@ impl Job {
             store: self.store.clone(),
             thread: self.state.thread.clone(),
             epoch: self.epoch,
-            run: self.state.run.id.clone(),
+            run: self.state.run.effects_of().clone(),
             task: path.clone(),
             doubt: Mutex::new(None),
         });
-        let mut cx = self.context(node, path, ledger.clone());
-        let view = self.view(node);
+        let frame = program.places[ix].frame;
+        let mut cx = self.context(node, frame, path, ledger.clone());
+        let view = self.view(node, &program.frames[frame]);
+        let kept = match &node.cache {
+            Some(cache) => match self.remembered(node, cache, &view).await {
+                Ok(Remembered::Yes(result)) => return End::Finished(result),
+                Ok(Remembered::No(kept)) => Some(kept),
+                Err(error) if error.problem.code == effects::FENCED => return End::Stopped,
+                Err(error) => return self.give_up(ix, error),
+            },
+            None => None,
+        };
         // One stream per task: neither the order of finishing nor a restart changes the pauses.
         let mut rng: Option<SeededRng> = None;
         loop {
+            // Its own token: a timeout ends this attempt, not the run.
+            cx.cancel = self.cancel.child_token();
             let error = match self.attempt(node, step, &view, &cx).await {
-                Ok(outcome) => match self.settle(node, outcome) {
+                Ok(outcome) => match self.settle(node, step, outcome) {
+                    Ok(End::Finished(result)) => {
+                        match self.remember(kept.as_ref(), &result).await {
+                            Ok(()) => return End::Finished(result),
+                            Err(error) => error,
+                        }
+                    }
                     Ok(end) => return end,
                     Err(error) => error,
                 },
@@ -90,7 +109,7 @@ impl Job {
                 SeededRng::stream(self.seed, &format!("{}/{}", cx.run, cx.task))
             });
             let Some(pause_ms) = retry::pause_ms(&node.retry, cx.attempt, &error, rng) else {
-                return self.give_up(node, step, error);
+                return self.give_up(ix, error);
             };
             let problem = &error.problem;
             self.journal(kind::RETRY, json!({
@@ -120,7 +139,7 @@ impl Job {
             let done = work.await;
             (self.clock.now().since(started) <= node.timeout_ms).then_some(done)
         } else {
-            within(work, self.clock.as_ref(), node.timeout_ms).await
+            within(work, self.clock.as_ref(), node.timeout_ms, &cx.cancel).await
         };
         match done {
             Some(Ok(outcome)) => outcome,
@@ -130,12 +149,24 @@ impl Job {
     }
 
     /// Checks what the node wants written. Errors: a misfit write is the node's failure.
-    fn settle(&self, node: &graph::Node, outcome: Outcome) -> Result<End, NodeError> {
+    fn settle(&self, node: &graph::Node, step: &Step, outcome: Outcome) -> Result<End, NodeError> {
         match outcome {
-            Outcome::Update { writes, grant, usage } => {
+            Outcome::Update { mut writes, grant, usage } => {
+                if !step.writes_in.is_empty() {
+                    for (channel, _) in &mut writes {
+                        channel.insert_str(0, &step.writes_in);
+                    }
+                }
                 self.program.check_writes(&node.name, &writes).map_err(|error| invalid(&error))?;
                 let node = node.name.clone();
-                Ok(End::Finished(TaskResult { node, writes, grant, usage, failed: None }))
+                Ok(End::Finished(TaskResult {
+                    node,
+                    writes,
+                    grant,
+                    usage,
+                    failed: None,
+                    goto: None,
+                }))
             }
             Outcome::Ask(question) => Ok(End::Asks(question, None)),
             Outcome::Wait(wait) => Ok(End::Waits(wait)),
@@ -143,18 +174,23 @@ impl Job {
     }
 
     /// The failure, taken over by an `on_error` route if one fits.
-    fn give_up(&self, node: &graph::Node, step: &Step, error: NodeError) -> End {
-        give_up(&self.program, node, step, &self.state, error)
+    fn give_up(&self, node: graph::NodeIx, error: NodeError) -> End {
+        give_up(&self.program, node, &self.state, error)
     }
 
-    fn view(&self, node: &graph::Node) -> super::StateView {
+    fn view(&self, node: &graph::Node, frame: &Frame) -> super::StateView {
         let state = &self.state;
+        let own = |path: &str| path.strip_prefix(frame.prefix.as_str()).map(str::to_owned);
         let mut channels = BTreeMap::new();
-        for name in &node.reads {
-            if let Some(value) = state.channels.get(name).and_then(|slot| slot.value.as_deref()) {
-                channels.insert(name.clone(), value.clone());
+        for path in &node.reads {
+            let value = state.channels.get(path).and_then(|slot| slot.value.as_deref());
+            if let (Some(value), Some(name)) = (value, own(path)) {
+                channels.insert(name, value.clone());
             }
         }
+        let visits = state.progress.visits.iter();
+        let visits = visits.filter_map(|(path, count)| Some((own(path)?, *count)));
+        let visits = visits.filter(|(name, _)| !name.contains('/')).collect();
         let (answer, woken) = match &self.task.state {
             TaskState::Answered(answer) => (Some(answer.clone()), None),
             TaskState::Woken(value) => (None, Some(value.clone())),
@@ -163,14 +199,52 @@ impl Job {
         super::StateView {
             channels,
             context: state.run.context.clone(),
-            visits: state.progress.visits.clone(),
+            visits,
             grants: state.grants.clone(),
             answer,
             woken,
         }
     }
 
-    fn context(&self, node: &graph::Node, path: String, ledger: Arc<Ledger>) -> TaskContext {
+    /// What the node answered to the same key, if that is not too long ago.
+    async fn remembered(
+        &self,
+        node: &graph::Node,
+        cache: &graph::Cache,
+        view: &super::StateView,
+    ) -> Result<Remembered, NodeError> {
+        let kept = Kept::new(&self.state, node, cache, view)?;
+        let begun =
+            self.store.effect_begin(&self.state.thread, self.epoch, &kept.key, CACHED).await;
+        let found = match begun.map_err(|problem| effects::unavailable(problem))? {
+            Begun::Done(found) => found,
+            Begun::Fresh | Begun::InDoubt => return Ok(Remembered::No(kept)),
+            Begun::Fenced => return Err(effects::fenced(&self.state.thread)),
+        };
+        let fresh = found["until_ms"].as_u64().is_some_and(|until| self.clock.now().0 < until);
+        match serde_json::from_value::<TaskResult>(found["result"].clone()) {
+            Ok(result) if fresh => {
+                self.journal(kind::REMEMBERED, json!({ "node": node.name }));
+                Ok(Remembered::Yes(TaskResult { usage: super::Usage::default(), ..result }))
+            }
+            _ => Ok(Remembered::No(kept)),
+        }
+    }
+
+    async fn remember(&self, kept: Option<&Kept>, result: &TaskResult) -> Result<(), NodeError> {
+        let Some(kept) = kept else { return Ok(()) };
+        let until_ms = self.clock.now().plus(kept.ttl_ms).0;
+        let value = json!({ "until_ms": until_ms, "result": result });
+        self.store.effect_finish(&kept.key, &value).await.map_err(effects::unavailable)
+    }
+
+    fn context(
+        &self,
+        node: &graph::Node,
+        frame: usize,
+        path: String,
+        ledger: Arc<Ledger>,
+    ) -> TaskContext {
         let (name, run) = (node.name.clone(), self.state.run.id.clone());
         let (clock, emitted) = (self.clock.clone(), self.emitted.clone());
         let emit = move |data: Value| {
@@ -193,7 +267,7 @@ impl Job {
             effects: ledger as Arc<dyn Effects>,
             emit: Arc::new(emit),
             cancel: self.cancel.clone(),
-            usage_left: limits::usage_left(&self.program.graph.limits, &self.state.progress),
+            usage_left: limits::usage_left(&self.program, frame, &self.state),
         }
     }
 
@@ -205,31 +279,76 @@ impl Job {
     }
 }
 
+/// Policy under which answers are remembered in the ledger.
+const CACHED: &str = "idempotent";
+
+/// Whether an answer is remembered, or where it will be.
+enum Remembered {
+    Yes(TaskResult),
+    No(Kept),
+}
+
+/// Where an answer is kept.
+struct Kept {
+    key: EffectKey,
+    ttl_ms: u64,
+}
+
+impl Kept {
+    fn new(
+        state: &Checkpoint,
+        node: &graph::Node,
+        cache: &graph::Cache,
+        view: &super::StateView,
+    ) -> Result<Self, NodeError> {
+        let seen = match &cache.key {
+            None => json!([view.channels, view.context]),
+            Some(template) => {
+                let mut scope = view.channels.clone();
+                scope.insert("context".to_owned(), json!(view.context));
+                scope.insert("visits".to_owned(), json!(view.visits));
+                let key = graph::render_args(template, &scope);
+                key.map_err(|why| super::fill::unfilled(&node.name, "key", &why))?
+            }
+        };
+        // A node that does something else now has other answers.
+        let does = serde_json::to_string(&node.kind).unwrap_or_default();
+        let parts = ["cache", state.thread.as_str(), &node.name, &does, &seen.to_string()];
+        Ok(Self { key: EffectKey(stable_hash(&parts)), ttl_ms: cache.ttl_ms })
+    }
+}
+
 /// The end of a task that failed for good.
 pub(super) fn give_up(
     program: &Program,
-    node: &graph::Node,
-    step: &Step,
+    node: graph::NodeIx,
     state: &Checkpoint,
     error: NodeError,
 ) -> End {
-    match route::takes_over(program, node, step, state, &error) {
-        Ok(Some(_)) => End::Finished(TaskResult {
-            node: node.name.clone(),
-            writes: Vec::new(),
-            grant: None,
-            usage: super::Usage::default(),
-            failed: Some(error),
-        }),
-        Ok(None) => End::Failed(error),
-        Err(broken) => End::Failed(fatal(&broken)),
+    let name = &program.graph.nodes[node].name;
+    let seen = route::run_error(name, &error);
+    let taken = match route::takes_over(program, node, state, &seen) {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return End::Failed(error),
+        Err(broken) => return End::Failed(fatal(&broken)),
+    };
+    let writes = route::error_writes(program, taken, state, &seen).and_then(|writes| {
+        let owner = program.graph.nodes[taken.owner].name.as_str();
+        program.check_values(owner, &writes).map_err(|error| invalid(&error))?;
+        Ok(writes)
+    });
+    match writes {
+        Ok(writes) => {
+            End::Finished(TaskResult { failed: Some(error), ..TaskResult::of(name, writes) })
+        }
+        Err(broken) => End::Failed(broken),
     }
 }
 
 /// Id of a task's `n`th question: the same after any restart.
 pub(super) fn interrupt_id(state: &Checkpoint, task: &Task) -> String {
     let (superstep, nth) = (state.superstep.to_string(), task.asked.to_string());
-    stable_hash(&["interrupt", state.run.id.as_str(), &superstep, &task.node, &nth])
+    stable_hash(&["interrupt", state.run.effects_of().as_str(), &superstep, &task.node, &nth])
 }
 
 /// The question of `task`, as an interrupt.
@@ -243,11 +362,16 @@ pub(super) fn interrupt(
     super::Interrupt { id: interrupt_id(state, task), question, asked_at: now, doubt }
 }
 
-/// `work`, unless `clock` reaches the limit first. Ready work never touches the clock.
+/// How long work may take to end by itself once its time is up, before it is dropped [ms].
+const LATE_GRACE_MS: u64 = 1_000;
+
+/// `work`, unless `clock` reaches the limit first: then its token is set, and a moment later it is dropped. Ready work never
+/// touches the clock.
 async fn within<T>(
     work: impl Future<Output = T>,
     clock: &dyn crate::base::Clock,
     limit_ms: u64,
+    token: &CancellationToken,
 ) -> Option<T> {
     let mut work = std::pin::pin!(work);
     if let std::task::Poll::Ready(done) = futures::poll!(work.as_mut()) {
@@ -255,9 +379,16 @@ async fn within<T>(
     }
     tokio::select! {
         biased;
-        done = work => Some(done),
-        () = clock.sleep_ms(limit_ms) => None,
+        done = &mut work => return Some(done),
+        () = clock.sleep_ms(limit_ms) => token.cancel(),
     }
+    // Whatever it still says, it says too late.
+    tokio::select! {
+        biased;
+        _ = work => {}
+        () = clock.sleep_ms(LATE_GRACE_MS) => {}
+    }
+    None
 }
 
 fn timed_out(node: &graph::Node) -> NodeError {

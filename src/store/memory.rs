@@ -217,6 +217,10 @@ impl CheckpointStore for MemoryStore {
         Ok(self.lock().threads.get(thread).map(|thread| thread.inbox.clone()).unwrap_or_default())
     }
 
+    async fn results(&self, thread: &ThreadId) -> Result<Vec<TaskResult>, Problem> {
+        Ok(self.lock().threads.get(thread).map(|thread| thread.results.clone()).unwrap_or_default())
+    }
+
     async fn head(&self, thread: &ThreadId) -> Result<Option<Arc<Checkpoint>>, Problem> {
         Ok(self.lock().threads.get(thread).and_then(|thread| thread.head().cloned()))
     }

@@ -102,6 +102,11 @@ impl CheckpointStore for SqliteStore {
         Ok(self.open_letters(thread).await?)
     }
 
+    async fn results(&self, thread: &ThreadId) -> Result<Vec<TaskResult>, Problem> {
+        let (_, _, results) = self.opened(thread).await?;
+        Ok(results)
+    }
+
     async fn head(&self, thread: &ThreadId) -> Result<Option<Arc<Checkpoint>>, Problem> {
         Ok(self.checkpoints(thread, Which::Head).await?.into_iter().next())
     }

@@ -1,6 +1,7 @@
 //! Behaviour of the command line: what is printed, and the exit codes that scripts rely on.
 
 mod bad_input;
+mod graphs;
 mod help;
 mod scenarios;
 pub mod support;

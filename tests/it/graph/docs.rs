@@ -49,6 +49,7 @@ fn the_graph_on_the_page_is_valid() {
         .into(),
         types: Default::default(),
         prompts: [("sure.md".to_owned(), "Apply {{ answer | tojson }}?".to_owned())].into(),
+        ..Vocabulary::default()
     };
     let result = load(&Source { file: "page.yaml".to_owned(), text }, &vocabulary);
     let complaints: Vec<String> = result.err().iter().flatten().map(ToString::to_string).collect();

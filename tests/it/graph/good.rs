@@ -1,6 +1,6 @@
 //! Valid graphs.
 
-use perf_agent::graph::{EdgeTarget, Kind, Reducer, Route};
+use perf_agent::graph::{EdgeTarget, Join, Kind, Memory, Pause, Reducer, Route};
 use serde_json::json;
 
 use super::{folder, load_text};
@@ -59,6 +59,33 @@ fn branches_that_meet_or_that_exclude_each_other_may_write_one_channel() {
         "{}",
         complain(&load_text("ok.yaml", text).unwrap_err())
     );
+}
+
+#[test]
+fn subgraphs_joins_pauses_and_caches_are_read() {
+    let text = "schema: graph/v1\nname: ok\ninput: { goal: string }\ncontext: { operator: string }
+state: { a: { type: string, default: '' } }\nnodes:
+  fork: { set: {} }
+  sub: { graph: { name: part, in: { draft: '{{ goal }}' }, out: { a: '{{ verdict }}' }, memory: thread }, pause: before }
+  side: { tool: any, args: { goal: '{{ goal }}' }, cache: { ttl: 5m, key: '{{ goal }}' }, on_error: [{ to: meet, set: { a: '{{ error.code }}' } }] }
+  meet: { set: {}, join: { after: [sub, side], need: any }, defer: true }
+edges: [start -> fork, { from: fork, to: [sub, side] }, sub -> meet, side -> meet, meet -> end]\n";
+    let refused = load_text("ok.yaml", text).unwrap_err();
+    assert!(
+        complain(&refused).contains("may write `a` in the same superstep"),
+        "{}",
+        complain(&refused)
+    );
+    let text = text.replace("set: { a:", "set: { b:").replace("state: {", "state: { b: string,");
+    let graph = load_text("ok.yaml", &text).unwrap_or_else(|f| panic!("{}", complain(&f)));
+    let Kind::Graph(sub) = &graph.nodes[1].kind else { panic!("{:?}", graph.nodes[1]) };
+    assert_eq!((sub.graph.name.as_str(), sub.memory), ("part", Memory::Thread));
+    assert_eq!(graph.nodes[1].pause, Some(Pause::Before));
+    assert_eq!(graph.nodes[2].cache.as_ref().unwrap().ttl_ms, 300_000);
+    assert_eq!(graph.nodes[3].join, Some(Join { after: vec![1, 2], need: 1 }));
+    assert!(graph.nodes[3].defer);
+    let json = serde_json::to_string(&graph).unwrap();
+    assert_eq!(serde_json::from_str::<perf_agent::graph::Graph>(&json).unwrap(), graph);
 }
 
 #[test]

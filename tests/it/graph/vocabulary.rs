@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use perf_agent::graph::{Effect, ToolFacts, Vocabulary};
+use perf_agent::graph::{Effect, Source, ToolFacts, Vocabulary, load};
 use serde_json::{Value, json};
 
 fn object(properties: Value, required: &[&str]) -> Value {
@@ -127,5 +127,15 @@ pub fn vocabulary() -> Vocabulary {
     ];
     let prompts =
         prompts.map(|(name, text)| (name.to_owned(), text.to_owned())).into_iter().collect();
-    Vocabulary { tools: tools.into_iter().collect(), types, prompts }
+    let mut vocabulary = Vocabulary {
+        tools: tools.into_iter().collect(),
+        types,
+        prompts,
+        circular: ["ring".to_owned()].into(),
+        ..Vocabulary::default()
+    };
+    let text = include_str!("good/part.yaml").to_owned();
+    let part = load(&Source { file: "part.yaml".to_owned(), text }, &vocabulary).unwrap();
+    vocabulary.graphs.insert(part.name.clone(), part);
+    vocabulary
 }

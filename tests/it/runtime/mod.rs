@@ -1,10 +1,13 @@
 //! Behaviour of `runtime` through its public door.
 
+mod branches;
 mod cancel;
 mod crash;
 mod failures;
 pub mod interrupts;
+mod language;
 mod reducers;
 mod supersteps;
 pub mod support;
 mod time;
+mod versions;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use perf_agent::base::Coded;
 use perf_agent::graph::{Lifetime, Reducer};
-use perf_agent::runtime::{Multitask, Outcome, ThreadStatus, Usage};
+use perf_agent::runtime::{Multitask, Outcome, Start, ThreadStatus, Usage};
 use serde_json::{Value, json};
 
 use super::support::{Crew, Rig, code, draw, list, number, wrote};
@@ -245,7 +245,7 @@ async fn a_second_run_is_refused_queued_or_takes_over_as_asked() {
     let rig = Rig::new(crew);
     rig.run(&graph, Value::Null).await;
     let start = |multitask| {
-        rig.runtime.start_with(&rig.thread, graph.clone(), Value::Null, Value::Null, multitask)
+        rig.runtime.start_run(&rig.thread, graph.clone(), Start { multitask, ..Start::default() })
     };
     assert_eq!(start(Multitask::Reject).await.unwrap_err().code(), "runtime.busy");
     let queued = start(Multitask::Enqueue).await.unwrap();

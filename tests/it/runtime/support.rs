@@ -76,10 +76,24 @@ impl Crew {
 
 impl NodeFactory for Crew {
     fn node(&self, definition: &graph::Node) -> Arc<dyn Node> {
+        if let (None, Kind::Set(values)) = (self.0.get(&definition.name), &definition.kind) {
+            let values = values.clone();
+            return Arc::new(Now(move |view: &StateView, _: &TaskContext| set(&values, view)));
+        }
         let idle =
             || -> Arc<dyn Node> { Arc::new(Now(|_: &StateView, _: &TaskContext| wrote([]))) };
         self.0.get(&definition.name).cloned().unwrap_or_else(idle)
     }
+}
+
+/// What a `set` node writes.
+fn set(values: &BTreeMap<String, Value>, view: &StateView) -> Result<Outcome, NodeError> {
+    let mut scope = view.channels.clone();
+    scope.insert("visits".to_owned(), json!(view.visits));
+    let filled = values.iter().map(|(channel, template)| {
+        (channel.clone(), graph::render_args(template, &scope).unwrap())
+    });
+    Ok(Outcome::Update { writes: filled.collect(), grant: None, usage: Usage::default() })
 }
 
 /// An update with these writes.
@@ -121,6 +135,7 @@ pub fn draw(name: &str) -> Draw {
         },
         nodes: Vec::new(),
         start: vec![0],
+        migrations: Vec::new(),
     })
 }
 
@@ -193,6 +208,10 @@ impl Draw {
             },
             repeat: None,
             on_error: Vec::new(),
+            cache: None,
+            pause: None,
+            join: None,
+            defer: false,
             route,
         });
         self
@@ -211,7 +230,7 @@ impl Draw {
 
     pub fn on_error(self, when: Option<&str>, to: Option<usize>) -> Self {
         let when = when.map(str::to_owned);
-        self.but(|node| node.on_error.push(OnError { when, to }))
+        self.but(|node| node.on_error.push(OnError { when, to, set: BTreeMap::new() }))
     }
 
     pub fn done(mut self) -> Arc<Graph> {

@@ -79,6 +79,8 @@ impl<'a> Pen<'a> {
             started: Millis(1),
             thread_created: Millis(1),
             parent_seq: 0,
+            pauses: Default::default(),
+            continues: None,
         };
         let state = Checkpoint {
             thread,
@@ -151,6 +153,7 @@ async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: Checkpoi
         state: TaskState::Waiting(WaitFor::Until(77)),
         look: false,
         asked: 1,
+        held: false,
     }];
     pen.state.signals = vec![("go".to_owned(), json!(1))];
     let mut states = Vec::new();
@@ -338,6 +341,7 @@ fn result(node: &str) -> TaskResult {
         grant: None,
         usage: Usage::default(),
         failed: None,
+        goto: None,
     }
 }
 
@@ -367,6 +371,7 @@ async fn wakes_follow_the_newest_commit<S: CheckpointStore>(store: Store<S>) {
         state: TaskState::Waiting(WaitFor::Until(at)),
         look: false,
         asked: 0,
+        held: false,
     };
     let mut late = Pen::new(&*store, "late").await;
     late.state.tasks = vec![timer(900)];

@@ -1,0 +1,102 @@
+//! The graphs and prompts that new runs use. Files may change while the agent runs: what is valid replaces what was there, what
+//! is not is reported, and the last valid version stays.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::sources::Texts;
+use super::{Agent, Error, Settings, graphs, sources};
+use crate::graph::Graph;
+use crate::tools::Registry;
+
+/// Graphs by name, and the prompts they may name.
+#[derive(Default)]
+pub(super) struct Catalogue {
+    pub(super) graphs: BTreeMap<String, Arc<Graph>>,
+    pub(super) prompts: Texts,
+}
+
+/// The catalogue of the moment, and what the files looked like when it was read.
+pub(super) struct Shelf {
+    now: RwLock<Arc<Catalogue>>,
+    seen: Mutex<u64>,
+}
+
+/// A graph file that was read again.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The graph, or the file where it could not be read so far.
+    pub what: String,
+    /// Why it was refused; `None`: new runs use it from now on.
+    pub refused: Option<Error>,
+}
+
+impl Shelf {
+    /// Reads everything. Errors: a folder that cannot be read, the first file that is refused.
+    pub(super) fn read(settings: &Settings, registry: &Registry) -> Result<Self, Error> {
+        let seen = stamp(settings);
+        let prompts = sources::prompts(settings.prompts.as_deref())?;
+        let graphs = graphs::load_all(settings, registry, &prompts)?;
+        let now = RwLock::new(Arc::new(Catalogue { graphs, prompts }));
+        Ok(Self { now, seen: Mutex::new(seen) })
+    }
+
+    /// What new runs use now.
+    pub(super) fn now(&self) -> Arc<Catalogue> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Agent {
+    /// Reads graphs and prompts again if a file has changed since they were read. What was read again; empty: nothing changed.
+    ///
+    /// Errors: a folder that cannot be read.
+    pub fn reload_if_changed(&self) -> Result<Vec<Reloaded>, Error> {
+        let shelf = &self.parts().shelf;
+        let stamp = stamp(self.settings());
+        let mut seen = shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == stamp {
+            return Ok(Vec::new());
+        }
+        *seen = stamp;
+        let before = shelf.now();
+        let prompts = sources::prompts(self.settings().prompts.as_deref())?;
+        let (graphs, refused) =
+            graphs::load_what_is_valid(self.settings(), &self.parts().registry, &prompts, &before)?;
+        let hash = |graph: &Arc<Graph>| graph.hash.clone();
+        let changed = graphs
+            .iter()
+            .filter(|(name, graph)| before.graphs.get(*name).map(hash) != Some(hash(graph)))
+            .map(|(name, _)| Reloaded { what: name.clone(), refused: None });
+        let mut reloaded: Vec<Reloaded> = changed.collect();
+        reloaded.extend(
+            refused.into_iter().map(|(what, error)| Reloaded { what, refused: Some(error) }),
+        );
+        let next = Arc::new(Catalogue { graphs, prompts });
+        *shelf.now.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(reloaded)
+    }
+}
+
+/// Something that differs when a file of the folders was changed, made or removed. What is built in never does.
+fn stamp(settings: &Settings) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for folder in [&settings.graphs, &settings.prompts].into_iter().flatten() {
+        entries(folder).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn entries(folder: &Path) -> Vec<(std::ffi::OsString, u64, Option<std::time::SystemTime>)> {
+    let Ok(listing) = std::fs::read_dir(folder) else { return Vec::new() };
+    let seen = listing.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let metadata = entry.metadata().ok()?;
+        Some((entry.file_name(), metadata.len(), metadata.modified().ok()))
+    });
+    let mut seen: Vec<_> = seen.collect();
+    seen.sort_unstable();
+    seen
+}

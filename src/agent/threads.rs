@@ -1,0 +1,225 @@
+//! What an edge can do to threads: start with a say in all of it, change, branch, go on, cancel, forget.
+
+use serde_json::{Map, Value, json};
+
+use super::door::{CREATED, STARTED, THREADS_MAX, started};
+use super::{Agent, Error, Started};
+use crate::base::{Clock, RunId, SystemClock, ThreadId};
+use crate::runtime::{
+    MigrationReport, Multitask, Pauses, Start, ThreadDiff, ThreadState, ThreadStatus, Update,
+};
+
+/// A run to start.
+#[derive(Debug, Clone, Default)]
+pub struct StartRequest {
+    /// Name of the graph.
+    pub graph: String,
+    /// Its input, an object.
+    pub input: Value,
+    /// Read-only values. Who operates is never the caller's to say.
+    pub context: Map<String, Value>,
+    /// Text of the config file, kept for a later resume.
+    pub config: Option<String>,
+    /// What to do with a run that goes on.
+    pub multitask: Multitask,
+    /// Nodes before and after which it is held.
+    pub pauses: Pauses,
+}
+
+impl Agent {
+    /// Starts a run, or queues it.
+    ///
+    /// Errors: [`Error::UnknownGraph`]; input or context that does not fit; a busy thread that must not be displaced.
+    pub async fn start_run(
+        &self,
+        thread: &ThreadId,
+        request: StartRequest,
+    ) -> Result<RunId, Error> {
+        let definition = self.graph(&request.graph)?;
+        let mut context = request.context;
+        let own = [("operator", self.settings().operator.as_str()), ("approval", "ask")];
+        for (name, value) in own {
+            if definition.context.contains_key(name)
+                && (name == "operator" || !context.contains_key(name))
+            {
+                context.insert(name.to_owned(), json!(value));
+            }
+        }
+        let start = Start {
+            input: request.input,
+            context: Value::Object(context),
+            multitask: request.multitask,
+            pauses: request.pauses,
+        };
+        let run = self.parts().runtime.start_run(thread, definition, start).await?;
+        let started = Started {
+            graph: request.graph,
+            seed: self.settings().seed,
+            model: self.parts().model_line.clone(),
+            choice: self.settings().model.choice,
+            config: request.config,
+            started_ms: self.clock().now().0,
+            wall_s: 0.0,
+            run: Some(run.clone()),
+            scope: (self.scope() != thread.as_str()).then(|| self.scope().to_owned()),
+        };
+        self.keep_started(thread, &started).await?;
+        Ok(run)
+    }
+
+    /// Answers one question of a thread; `None`: the only one there is.
+    pub async fn answer_to(
+        &self,
+        thread: &ThreadId,
+        interrupt: Option<&str>,
+        answer: Value,
+    ) -> Result<(), Error> {
+        let by = self.settings().operator.as_str();
+        Ok(self.parts().runtime.resume(thread, interrupt, answer, by).await?)
+    }
+
+    /// Hands a value to the node that waits for that signal, now or next.
+    pub async fn signal(&self, thread: &ThreadId, name: &str, payload: Value) -> Result<(), Error> {
+        Ok(self.parts().runtime.signal(thread, name, payload).await?)
+    }
+
+    /// Changes the state of a thread that is not at work, as a node or as nobody. What follows is held: see [`Agent::go_on`].
+    pub async fn update_state(
+        &self,
+        thread: &ThreadId,
+        mut update: Update,
+    ) -> Result<ThreadState, Error> {
+        if update.by.is_empty() {
+            update.by.clone_from(&self.settings().operator);
+        }
+        Ok(self.parts().runtime.update_state(thread, update).await?)
+    }
+
+    /// Lets a thread go on that failed or is held. Whoever calls drives it, or wakes its driver.
+    pub async fn go_on(&self, thread: &ThreadId) -> Result<(), Error> {
+        Ok(self.parts().runtime.go_on(thread, &self.settings().operator).await?)
+    }
+
+    /// Cancels the run that goes on; what it said and what had finished stays.
+    pub async fn cancel(&self, thread: &ThreadId) -> Result<(), Error> {
+        self.parts().runtime.cancel(thread, &self.settings().operator).await?;
+        Ok(self.parts().runtime.settle(thread).await?)
+    }
+
+    /// Cancels one run of a thread: the one that goes on, or one that is queued.
+    pub async fn cancel_run(&self, thread: &ThreadId, run: &RunId) -> Result<(), Error> {
+        self.parts().runtime.cancel_run(thread, run, &self.settings().operator).await?;
+        Ok(self.parts().runtime.settle(thread).await?)
+    }
+
+    /// A new thread with the history of `thread` up to checkpoint `seq` (`None`: all of it), held where it was open.
+    ///
+    /// Errors: no such thread or checkpoint.
+    pub async fn fork(&self, thread: &ThreadId, seq: Option<u64>) -> Result<ThreadState, Error> {
+        let to = self.parts().fresh_thread(SystemClock.now());
+        let state = self.parts().runtime.fork(thread, seq, &to).await?;
+        let started = started(&self.parts().store, thread).await?;
+        let scope = started.scope.clone().or_else(|| Some(thread.to_string()));
+        let forked = Started { run: Some(state.run.clone()), scope, ..started };
+        self.keep_started(&to, &forked).await?;
+        Ok(state)
+    }
+
+    /// A copy of a thread; one that never ran gives one that never ran.
+    pub async fn copy(&self, thread: &ThreadId) -> Result<ThreadId, Error> {
+        match self.look(thread).await? {
+            None => self.create_thread().await,
+            Some(_) => Ok(self.fork(thread, None).await?.thread),
+        }
+    }
+
+    /// Sets a thread back to an earlier checkpoint; what came in between stays in its history.
+    pub async fn rewind(&self, thread: &ThreadId, seq: u64) -> Result<ThreadState, Error> {
+        Ok(self.parts().runtime.rewind(thread, seq).await?)
+    }
+
+    /// How two checkpoints differ; `None` is the newest.
+    pub async fn diff(
+        &self,
+        left: (&ThreadId, Option<u64>),
+        right: (&ThreadId, Option<u64>),
+    ) -> Result<ThreadDiff, Error> {
+        Ok(self.parts().runtime.diff(left, right).await?)
+    }
+
+    /// The thread as it stood at a checkpoint.
+    pub async fn state_at(
+        &self,
+        thread: &ThreadId,
+        seq: u64,
+    ) -> Result<Option<ThreadState>, Error> {
+        Ok(self.parts().runtime.state_at(thread, seq).await?)
+    }
+
+    /// Checkpoints before `before` (`None`: all), newest first.
+    pub async fn history_before(
+        &self,
+        thread: &ThreadId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ThreadState>, Error> {
+        Ok(self.parts().runtime.history(thread, before, limit).await?)
+    }
+
+    /// What moving threads to the present version of `graph` would do: one thread, or every one of that graph. With `go`, those
+    /// that can be moved are.
+    ///
+    /// Errors: [`Error::UnknownGraph`]; no such thread; a store that fails.
+    pub async fn migrate(
+        &self,
+        graph: &str,
+        thread: Option<&ThreadId>,
+        go: bool,
+    ) -> Result<Vec<MigrationReport>, Error> {
+        let definition = self.graph(graph)?;
+        let threads = match thread {
+            Some(thread) => vec![thread.clone()],
+            None => {
+                let rows = self.threads(THREADS_MAX).await?.into_iter();
+                let own = rows.filter(|row| row.graph.as_deref() == Some(graph));
+                own.map(|row| row.thread).collect()
+            }
+        };
+        let runtime = &self.parts().runtime;
+        let mut reports = Vec::with_capacity(threads.len());
+        for thread in threads {
+            let report = runtime.plan_migration(&thread, definition.clone()).await?;
+            if go && report.problems.is_empty() && !report.is_there {
+                let by = &self.settings().operator;
+                runtime.migrate(&thread, definition.clone(), by).await?;
+            }
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    /// Forgets all checkpoints but the newest `keep`. Returns how many went.
+    pub async fn prune(&self, thread: &ThreadId, keep: usize) -> Result<u64, Error> {
+        Ok(self.parts().runtime.prune(thread, keep).await?)
+    }
+
+    /// Forgets a thread.
+    ///
+    /// Errors: [`Error::UnknownThread`]; a thread at work: cancel it first.
+    pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
+        if let Some(state) = self.look(thread).await?
+            && state.status == ThreadStatus::Busy
+        {
+            return Err(crate::runtime::Error::Busy(thread.clone()).into());
+        }
+        self.parts().runtime.delete(thread).await?;
+        for collection in [CREATED, STARTED] {
+            let documents = &self.parts().store.documents;
+            if documents.get(collection, thread.as_str()).await.map_err(Error::Run)?.is_some() {
+                let gone = documents.put(collection, thread.as_str(), None, Value::Null).await;
+                gone.map_err(Error::Run)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Graph files as people edit them: tested, drawn, changed under a running server.
+
+use std::path::Path;
+
+use super::support::run;
+
+const PART: &str = "schema: graph/v1
+name: part
+input: { draft: string }
+state: { n: { type: integer, reducer: sum, default: 0 }, good: { type: boolean, default: false } }
+output: [good]
+limits: { supersteps: 20 }
+nodes:
+  look: { tool: read_metrics, args: { deployment: '{{ draft }}' }, retry: { max: 1 } }
+  count: { set: { n: 1, good: '{{ n >= 1 }}' } }
+edges:
+  - start -> look -> count
+  - { from: count, to: [{ when: 'n < 2', to: look }, { else: end }] }
+tests:
+  - name: it looks twice, and once more when it gets no answer
+    input: { draft: chat }
+    answers: { look: [{}, { fails: timeout }, {}] }
+    path: [look, count, look, count]
+    output: { n: 2, good: true }
+";
+
+const WHOLE: &str = "schema: graph/v1
+name: whole
+input: { goal: string }
+context: { approval: { enum: [ask, never] } }
+state: { good: { type: boolean, default: false } }
+output: [good]
+nodes:
+  part: { graph: { name: part, in: { draft: '{{ goal }}' }, out: { good: '{{ good }}' } } }
+  hold: { wait: { for: 2h } }
+edges: [ start -> part -> hold -> end ]
+tests:
+  - name: the part answers
+    input: { goal: chat }
+    context: { approval: ask }
+    answers: { part/look: [{}, {}] }
+    path: [part, part/look, part/count, part/look, part/count, hold]
+    output: { good: true }
+  - name: this one is wrong
+    input: { goal: chat }
+    context: { approval: ask }
+    answers: { part/look: [{}, {}, {}] }
+    path: [part, hold]
+    output: { good: false }
+    status: error
+";
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join("graphs").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn the_tests_of_a_graph_are_run_with_scripted_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (part, whole) =
+        (write(folder.path(), "a.yaml", WHOLE), write(folder.path(), "b.yaml", PART));
+    let done = run(folder.path(), &["graph", "test", &part, &whole]);
+    assert_eq!(done.code, 1, "{}", done.out);
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert!(
+        lines[0].ends_with("a.yaml: the part answers") && lines[0].starts_with("ok"),
+        "{lines:#?}"
+    );
+    assert!(lines[1].starts_with("FAIL"), "{lines:#?}");
+    for said in [
+        "status: expected error, was done",
+        "path: expected part -> hold",
+        "output `good`",
+        "1 of `part/look`",
+    ] {
+        assert!(done.out.contains(said), "{said}: {}", done.out);
+    }
+    assert!(lines.last().unwrap().starts_with("ok"), "{lines:#?}");
+    let json = run(folder.path(), &["graph", "test", &part, "--format", "json"]);
+    let read: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(read[0]["tests"][0]["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_drawing_needs_nothing_but_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = run(folder.path(), &["graph", "show", "optimize", "--drawing", "svg"]);
+    assert!(drawn.out.starts_with("<svg ") && drawn.out.trim_end().ends_with("</svg>"));
+    assert_eq!(drawn.out.matches("<rect").count(), drawn.out.matches("class=\"name\"").count());
+    assert!(!drawn.out.contains("href") && !drawn.out.contains("script"));
+}
