@@ -16,9 +16,9 @@ use perf_agent::graph::{
     ToolCallSpec,
 };
 use perf_agent::runtime::{
-    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Letter, NewEvent, Node,
-    NodeError, NodeFactory, Opened, Outcome, PostOutcome, Posted, Runtime, RuntimeParts, StateView,
-    TaskContext, TaskResult, ThreadRow, Usage,
+    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Forgotten, Letter,
+    NewEvent, Node, NodeError, NodeFactory, Opened, Outcome, PostOutcome, Posted, Retention,
+    Runtime, RuntimeParts, StateView, TaskContext, TaskResult, ThreadRow, Usage,
 };
 use perf_agent::store::{MemoryStore, SqliteStore};
 use serde_json::{Value, json};
@@ -260,5 +260,8 @@ impl CheckpointStore for NoStore {
     }
     async fn delete(&self, _: &ThreadId) -> Result<(), Problem> {
         Ok(())
+    }
+    async fn retain(&self, _: &Retention) -> Result<Forgotten, Problem> {
+        Ok(Forgotten::default())
     }
 }

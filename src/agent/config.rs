@@ -23,6 +23,29 @@ pub struct ConfigFile {
     pub trial: TrialSettings,
     /// How far back is looked.
     pub windows: WindowSettings,
+    /// What is forgotten of finished runs.
+    pub retention: RetentionSettings,
+}
+
+/// What is forgotten of threads whose run is over; what is left out is kept for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// Finished threads kept, the ones that changed last.
+    pub threads_max: Option<usize>,
+    /// Days after which a finished thread goes. A simulated fleet has a calendar of its own: there nothing ages.
+    pub days_max: Option<u64>,
+    /// Checkpoints kept of each finished thread, the newest.
+    pub checkpoints_max: Option<usize>,
+    /// Journal entries kept of each finished thread, the newest.
+    pub events_max: Option<u64>,
+}
+
+impl RetentionSettings {
+    /// Whether everything is kept.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One deployment: the launcher says how its servers come to be.

@@ -11,10 +11,11 @@ use super::assembly::{Assembled, assemble, unique_seed};
 use super::{
     Check, Drawing, Error, OptimizeResult, Settings, StartRequest, Started, doctor, graphs,
 };
-use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::base::{Clock, EffectKey, Millis, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::graph::{Case, Graph, Source};
 use crate::runtime::{
-    self, Activate, Follow, Letter, Next, Posted, ThreadState, ThreadStatus, ThreadSummary,
+    self, Activate, Follow, Forgotten, Letter, Next, Posted, Retention, ThreadState, ThreadStatus,
+    ThreadSummary,
 };
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
@@ -23,6 +24,8 @@ use crate::tools::{self, Call, Consent, Description, Ledger};
 pub(super) const STARTED: &str = "started";
 /// Collection of threads that were made before their first run.
 pub(super) const CREATED: &str = "threads";
+/// A day [ms].
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Threads looked at for work that was left behind.
 pub(super) const THREADS_MAX: usize = 10_000;
 
@@ -282,6 +285,31 @@ impl Agent {
         Ok(OptimizeResult::of(thread, &state, &started))
     }
 
+    /// Forgets what the config's `retention` does not keep of finished threads.
+    pub async fn retain(&self) -> Result<Forgotten, Error> {
+        let rule = self.settings.config.retention;
+        if rule.is_empty() {
+            return Ok(Forgotten::default());
+        }
+        let now = self.parts.clock.now();
+        let days = rule.days_max.filter(|_| !self.parts.simulated);
+        let retention = Retention {
+            checkpoints_max: rule.checkpoints_max,
+            events_max: rule.events_max,
+            threads_max: rule.threads_max,
+            finished_before: days.map(|days| Millis(now.0.saturating_sub(days * DAY_MS))),
+        };
+        let store = &self.parts.store;
+        let forgotten = store.checkpoints.retain(&retention).await.map_err(Error::Run)?;
+        for thread in &forgotten.threads {
+            for collection in [CREATED, STARTED] {
+                let gone = store.documents.remove(collection, thread.as_str()).await;
+                gone.map_err(Error::Run)?;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Every tool.
     pub fn tools(&self) -> Vec<Description> {
         self.parts.registry.describe()
@@ -337,6 +365,11 @@ impl Agent {
     /// The model that decides, and why that one.
     pub fn model_line(&self) -> &str {
         &self.parts.model_line
+    }
+
+    /// Keeps checkpoints of other frameworks, beside the agent's own.
+    pub fn saver(&self) -> &dyn store::CheckpointSaver {
+        &*self.parts.store.saver
     }
 
     /// Whether the fleet is simulated in this process.

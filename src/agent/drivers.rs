@@ -11,8 +11,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Agent, Error, Journal, JournalEntry};
+use super::{Agent, Error, Forgotten, Journal, JournalEntry};
 use crate::base::{Coded, Problem, RunId, ThreadId};
+
+/// Pause between two looks for what may be forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
 /// The drivers of one agent.
 #[derive(Clone)]
@@ -76,6 +79,7 @@ impl Drivers {
             at_work: Mutex::default(),
         };
         let drivers = Self { shared: Arc::new(shared) };
+        drivers.shared.keep_house();
         for thread in drivers.shared.agent.unfinished().await? {
             tracing::info!(%thread, "goes on where an earlier process left it");
             drivers.wake(&thread);
@@ -158,6 +162,32 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    /// Forgets finished runs by the config's retention, now and every hour.
+    fn keep_house(self: &Arc<Self>) {
+        let Some(workers) = &self.workers else { return };
+        let shared = self.clone();
+        let keep = async move {
+            loop {
+                match shared.agent.retain().await {
+                    Ok(forgotten) if forgotten == Forgotten::default() => {}
+                    Ok(forgotten) => tracing::info!(
+                        threads = forgotten.threads.len(),
+                        checkpoints = forgotten.checkpoints,
+                        "finished runs were forgotten, as the config says"
+                    ),
+                    Err(error) => {
+                        tracing::error!(problem = %error.problem(), "nothing was forgotten")
+                    }
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(HOUSEKEEPING) => {}
+                    () = shared.stop.cancelled() => return,
+                }
+            }
+        };
+        self.tasks.spawn_on(keep, workers.handle());
     }
 
     /// A question that nobody answers expires on a real clock. A simulated one must not run ahead of the person.

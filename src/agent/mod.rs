@@ -12,9 +12,11 @@ mod graphs;
 mod load;
 mod models;
 mod outcome;
+pub mod saver;
 mod settings;
 mod simulation;
 mod sources;
+mod store_file;
 mod targets;
 mod testing;
 mod threads;
@@ -22,7 +24,9 @@ mod up;
 mod vocabulary;
 
 pub use catalogue::Reloaded;
-pub use config::{ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment};
+pub use config::{
+    ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment, RetentionSettings,
+};
 pub use data_plane::{ProxySettings, run_proxy};
 pub use doctor::Check;
 pub use door::{Agent, Goal};
@@ -50,6 +54,12 @@ pub type MigrationReport = crate::runtime::MigrationReport;
 pub type ThreadDiff = crate::runtime::ThreadDiff;
 
 pub use settings::{ModelChoice, ModelSettings, Settings};
+/// What retention came to.
+pub type Forgotten = crate::runtime::Forgotten;
+
 pub use simulation::{SimulationSettings, run_simulation};
 pub use testing::TestOutcome;
 pub use threads::StartRequest;
+pub use store_file::{
+    CheckReport, Compacted, StoreStats, back_store_up, check_store, store_stats, vacuum_store,
+};

@@ -30,6 +30,12 @@ pub enum Error {
     /// A value that no request may have.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The store of checkpoints failed.
+    #[error("{0}")]
+    Store(Problem),
+    /// A copy to a thread that has checkpoints.
+    #[error("thread `{0}` has checkpoints of its own")]
+    ThreadExists(String),
     /// An answer to a thread on which nothing ran yet.
     #[error("thread `{0}` asks nothing: no run of it has begun")]
     NothingAsked(ThreadId),
@@ -78,6 +84,8 @@ impl Coded for Error {
             Self::Run(_) => "agent.run_failed",
             Self::Body { .. } => "api.invalid_body",
             Self::InvalidRequest(_) => "api.invalid_request",
+            Self::Store(_) => "runtime.store",
+            Self::ThreadExists(_) => "api.thread_exists",
             Self::NothingAsked(_) => "api.nothing_asked",
             Self::NoRoute(_) => "api.unknown_route",
             Self::Method { .. } => "api.method_not_allowed",
@@ -92,7 +100,8 @@ impl Coded for Error {
     fn hint(&self) -> String {
         match self {
             Self::Agent(error) => error.hint(),
-            Self::Run(problem) => problem.hint.clone(),
+            Self::Run(problem) | Self::Store(problem) => problem.hint.clone(),
+            Self::ThreadExists(_) => "delete it first, or copy to another".to_owned(),
             Self::Body { .. } | Self::NoRoute(_) | Self::Method { .. } => {
                 "compare with /openapi.json".to_owned()
             }
@@ -111,7 +120,7 @@ impl Coded for Error {
     fn problem(&self) -> Problem {
         match self {
             Self::Agent(error) => error.problem(),
-            Self::Run(problem) => problem.clone(),
+            Self::Run(problem) | Self::Store(problem) => problem.clone(),
             _ => Problem {
                 code: self.code().to_owned(),
                 message: self.to_string(),
@@ -131,7 +140,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         "api.method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
-        "api.nothing_asked" => StatusCode::CONFLICT,
+        "api.nothing_asked" | "api.thread_exists" => StatusCode::CONFLICT,
         "api.timeout" => StatusCode::GATEWAY_TIMEOUT,
         "api.stopping" => StatusCode::SERVICE_UNAVAILABLE,
         "api.foreign" | "tools.approval_missing" | "tools.disabled" => StatusCode::FORBIDDEN,

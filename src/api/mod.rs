@@ -1,6 +1,7 @@
 //! The HTTP API: one file per resource, every route in `router`, every status code in `error`.
 
 mod body;
+mod checkpoints;
 mod error;
 mod graphs;
 mod guard;

@@ -10,10 +10,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::state::App;
-use super::{graphs, guard, health, metrics, middleware, openapi, optimize, runs, threads, tools};
+use super::{
+    checkpoints, graphs, guard, health, metrics, middleware, openapi, optimize, runs, threads,
+    tools,
+};
 
 /// Largest body that is read [bytes].
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest body that brings a checkpoint [bytes]: it holds a program's whole values.
+const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
 
 /// The list of routes: what is not here is neither served nor documented.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -31,9 +36,22 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(metrics::page))
         .routes(routes!(openapi::show))
         .layer(from_fn(middleware::limit_time));
+    let checkpoints = OpenApiRouter::new()
+        .routes(routes!(checkpoints::put))
+        .routes(routes!(checkpoints::put_writes))
+        .routes(routes!(checkpoints::search))
+        .routes(routes!(checkpoints::delete_thread))
+        .routes(routes!(checkpoints::delete_runs))
+        .routes(routes!(checkpoints::copy_thread))
+        .routes(routes!(checkpoints::prune))
+        .layer(DefaultBodyLimit::max(CHECKPOINT_BYTES_MAX))
+        .layer(from_fn(middleware::limit_time));
     // These take as long as the run does.
     let patient = OpenApiRouter::new().routes(routes!(runs::wait)).routes(routes!(runs::stream));
-    OpenApiRouter::with_openapi(openapi::Base::openapi()).merge(quick).merge(patient)
+    OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .merge(quick)
+        .merge(checkpoints)
+        .merge(patient)
 }
 
 /// The service.

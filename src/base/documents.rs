@@ -32,6 +32,9 @@ pub trait Documents: Send + Sync {
         value: Value,
     ) -> Result<Option<u64>, Problem>;
 
+    /// Removes a document; whether it was there.
+    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem>;
+
     /// The document, if there.
     async fn get(&self, collection: &str, key: &str) -> Result<Option<Document>, Problem>;
 

@@ -104,6 +104,12 @@ pub enum Command {
     Up,
     /// End it again: proxies once their streams have ended, then the servers
     Down,
+    /// Look after the file that keeps every run
+    Store {
+        /// What to do.
+        #[command(subcommand)]
+        command: Store,
+    },
     /// Say what is there: key, model, GPUs, engines, store
     Doctor,
 }
@@ -297,6 +303,22 @@ pub enum Tools {
         /// Consent to an effect on users
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// `store`.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Read every page and row and say what is not as it was written; exit 1 if anything is not
+    Check,
+    /// What is in it, and how much room that takes
+    Stats,
+    /// Forget what the config's retention does not keep, and give the room back to the disk
+    Vacuum,
+    /// Write a checked copy of one moment, also while a server runs
+    Backup {
+        /// File to write; must not exist
+        to: PathBuf,
     },
 }
 

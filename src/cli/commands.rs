@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::{self, Cli, Command, Common, Format};
-use super::{Exit, optimize, report, serve, settings, threads};
+use super::{Exit, optimize, report, serve, settings, store, threads};
 use crate::agent::{
     Agent, Drawing, Error, LoadRequest, ProxySettings, Settings, SimulationSettings, graph_schema,
     put_load, run_proxy, run_simulation,
@@ -24,6 +24,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Load(args) => load(common, &args).await,
         Command::Up => up(common, true).await,
         Command::Down => up(common, false).await,
+        Command::Store { command } => store::store(common, &command).await,
         Command::Doctor => doctor(common).await,
     }
 }

@@ -9,6 +9,7 @@ mod optimize;
 mod report;
 mod serve;
 mod settings;
+mod store;
 mod terminal;
 mod threads;
 

@@ -326,6 +326,11 @@ impl Checkpoint {
         self.tasks.iter().filter_map(Task::due).min()
     }
 
+    /// The oldest checkpoint of the thread that pruning must leave: while a run is open, the one it began after.
+    pub fn prune_limit(&self) -> u64 {
+        if self.status.is_over() { self.seq } else { self.run.parent_seq.min(self.seq) }
+    }
+
     /// The status that follows from the tasks of an open superstep.
     pub fn status_of_tasks(&self, now: Millis) -> Status {
         let any = |fits: fn(&Task) -> bool| self.tasks.iter().any(fits);

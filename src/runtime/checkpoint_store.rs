@@ -108,6 +108,30 @@ pub struct ThreadRow {
     pub head: Option<Arc<Checkpoint>>,
 }
 
+/// What may be forgotten of threads whose run is over and that have no letters. Open runs are left whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Checkpoints kept of each thread, the newest; `None`: all.
+    pub checkpoints_max: Option<usize>,
+    /// Journal entries kept of each thread, the newest and as many more as were written together; `None`: all.
+    pub events_max: Option<u64>,
+    /// Finished threads kept, the ones changed last; `None`: all.
+    pub threads_max: Option<usize>,
+    /// Finished threads that did not change since before this moment of their own clock go; `None`: none.
+    pub finished_before: Option<Millis>,
+}
+
+/// What retention came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Threads that went as a whole.
+    pub threads: Vec<ThreadId>,
+    /// Checkpoints that went of threads that stay.
+    pub checkpoints: u64,
+    /// Journal entries that went of threads that stay.
+    pub events: u64,
+}
+
 /// Keeps threads. Every method that writes is durable when it returns.
 ///
 /// Errors are the store's own, with its codes; they say nothing about the thread.
@@ -198,9 +222,25 @@ pub trait CheckpointStore: Send + Sync {
     async fn stale_ready(&self, older: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem>;
 
     /// Makes `to`, a thread that must not exist, with the history of `from` up to `seq`. `false`: it exists, or `seq` does not.
+    ///
+    /// Results of finished tasks come along where `seq` is the newest. The journal of `to` begins anew, and letters stay
+    /// where they were sent: what happened to `from` did not happen to `to`.
     async fn fork(&self, from: &ThreadId, seq: u64, to: &ThreadId) -> Result<bool, Problem>;
-    /// Forgets all checkpoints but the newest `keep`; returns how many went.
+    /// Makes `to`, a thread that must not exist, like `from` is now: a fork at its newest checkpoint.
+    /// `false`: `to` exists, or `from` never ran.
+    async fn copy(&self, from: &ThreadId, to: &ThreadId) -> Result<bool, Problem> {
+        // A commit in between is no harm: the copy is of the moment before it.
+        match self.head(from).await? {
+            Some(head) => self.fork(from, head.seq, to).await,
+            None => Ok(false),
+        }
+    }
+    /// Forgets all checkpoints but the newest `keep` (at least one); returns how many went.
+    ///
+    /// While a run is open, its own checkpoints and the one before it stay: it may still be rolled back.
     async fn prune(&self, thread: &ThreadId, keep: usize) -> Result<u64, Problem>;
     /// Forgets a thread and all that belongs to it, its effects excepted.
     async fn delete(&self, thread: &ThreadId) -> Result<(), Problem>;
+    /// Forgets what `retention` does not keep. A thread that wakes up meanwhile is left alone.
+    async fn retain(&self, retention: &Retention) -> Result<Forgotten, Problem>;
 }

@@ -43,8 +43,8 @@ pub use checkpoint::{
     Task, TaskResult, TaskState,
 };
 pub use checkpoint_store::{
-    Begun, Change, CheckpointStore, Commit, Committed, Epoch, Opened, PostOutcome, ThreadRow,
-    Verdict,
+    Begun, Change, CheckpointStore, Commit, Committed, Epoch, Forgotten, Opened, PostOutcome,
+    Retention, ThreadRow, Verdict,
 };
 pub use edit::Update;
 pub use engine::{Activate, Engine, Next};

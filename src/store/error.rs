@@ -48,6 +48,12 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// A store without a file was to be looked at from outside.
+    #[error("`{0}` has no file")]
+    NoFile(String),
+    /// A backup must not overwrite anything.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -76,6 +82,8 @@ impl Coded for Error {
             Self::Corrupt { .. } => "store.corrupt",
             Self::NewerSchema { .. } => "store.newer_schema",
             Self::Io { .. } => "store.io",
+            Self::NoFile(_) => "store.no_file",
+            Self::Exists(_) => "store.exists",
             Self::Closed => "store.closed",
         }
     }
@@ -88,6 +96,8 @@ impl Coded for Error {
             Self::Corrupt { .. } => "restore the file from a backup; nothing damaged is served",
             Self::NewerSchema { .. } => "use the newer program, or another file",
             Self::Io { .. } => "check the path, its permissions and the disk",
+            Self::NoFile(_) => "name a file: `--store sqlite:PATH`",
+            Self::Exists(_) => "name another file, or move that one away",
             Self::Closed => "open the store again",
         }
         .to_owned()

@@ -3,9 +3,16 @@
 mod error;
 mod memory;
 mod open;
+mod saver;
 mod sqlite;
 
 pub use error::Error;
 pub use memory::MemoryStore;
 pub use open::{Store, open};
-pub use sqlite::{Options, SqliteStore};
+pub use saver::{
+    Blob, CheckpointSaver, FoundCheckpoint, NewCheckpoint, PruneStrategy, SavedCheckpoint,
+    SavedCursor, SavedPage, SavedQuery, SavedWrite, Scope,
+};
+pub use sqlite::{
+    CheckReport, Compacted, Damage, Options, SqliteStore, StoreFile, StoreStats, TableSize,
+};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, MemoryStore, SqliteStore};
+use super::{CheckpointSaver, Error, MemoryStore, SqliteStore};
 use crate::base::Documents;
 use crate::runtime::CheckpointStore;
 
@@ -13,6 +13,8 @@ pub struct Store {
     pub checkpoints: Arc<dyn CheckpointStore>,
     /// Documents, in the same place.
     pub documents: Arc<dyn Documents>,
+    /// Checkpoints of other frameworks, in the same place.
+    pub saver: Arc<dyn CheckpointSaver>,
 }
 
 /// Opens `memory:` or `sqlite:PATH`.
@@ -28,6 +30,6 @@ pub fn open(url: &str) -> Result<Store, Error> {
     }
 }
 
-fn shared<S: CheckpointStore + Documents + 'static>(store: Arc<S>) -> Store {
-    Store { checkpoints: store.clone(), documents: store }
+fn shared<S: CheckpointStore + Documents + CheckpointSaver + 'static>(store: Arc<S>) -> Store {
+    Store { checkpoints: store.clone(), documents: store.clone(), saver: store }
 }

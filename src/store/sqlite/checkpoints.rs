@@ -12,8 +12,8 @@ use super::write::place;
 use super::{SqliteStore, signed, surgery, unsigned};
 use crate::base::{EffectKey, Millis, Problem, ThreadId};
 use crate::runtime::{
-    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Letter, NewEvent, Opened,
-    PostOutcome, Posted, TaskResult, ThreadRow,
+    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Forgotten, Letter,
+    NewEvent, Opened, PostOutcome, Posted, Retention, TaskResult, ThreadRow,
 };
 
 #[async_trait]
@@ -201,6 +201,10 @@ impl CheckpointStore for SqliteStore {
         self.writer.call(64, move |sql| surgery::forget(sql, &thread)).await?;
         Ok(())
     }
+
+    async fn retain(&self, retention: &Retention) -> Result<Forgotten, Problem> {
+        Ok(self.forget_by(retention).await?)
+    }
 }
 
 impl SqliteStore {
@@ -223,6 +227,6 @@ impl SqliteStore {
     }
 }
 
-fn graph_place(hash: &str) -> String {
+pub(super) fn graph_place(hash: &str) -> String {
     format!("graph {hash}")
 }

@@ -49,6 +49,17 @@ impl Documents for SqliteStore {
         Ok(version)
     }
 
+    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem> {
+        let (of, gone) = (collection.to_owned(), key.to_owned());
+        let rows = self
+            .writer
+            .call(64, move |sql| {
+                sql.run("DELETE FROM documents WHERE collection = ?1 AND key = ?2", [of, gone])
+            })
+            .await?;
+        Ok(rows > 0)
+    }
+
     async fn get(&self, collection: &str, key: &str) -> Result<Option<Document>, Problem> {
         let (of, wanted) = (collection.to_owned(), key.to_owned());
         let row = self
@@ -86,6 +97,6 @@ fn document(collection: &str, (key, version, data): Row) -> Result<Document, Pro
     Ok(Document { collection: collection.to_owned(), key, version: unsigned(version), value })
 }
 
-fn place(collection: &str, key: &str) -> String {
+pub(super) fn place(collection: &str, key: &str) -> String {
     format!("document {key} of {collection}")
 }

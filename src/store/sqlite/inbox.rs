@@ -90,6 +90,6 @@ pub(super) fn mark_applied(sql: &mut Sql<'_>, thread: i64, letter: i64) -> rusql
     Ok(())
 }
 
-fn place(thread: &str, at: Millis) -> String {
+pub(super) fn place(thread: &str, at: Millis) -> String {
     format!("letter of {at} to thread {thread}", at = at.0)
 }

@@ -3,9 +3,12 @@
 mod checkpoints;
 mod codec;
 mod documents;
+mod file;
 mod inbox;
 mod lock;
 mod read;
+mod retain;
+mod saver;
 mod schema;
 mod statements;
 mod surgery;
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Error;
+pub use file::{CheckReport, Compacted, Damage, StoreFile, StoreStats, TableSize};
 use lock::Lock;
 use threads::{Readers, Worker};
 

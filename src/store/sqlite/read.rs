@@ -95,8 +95,12 @@ impl SqliteStore {
                 )
             })
             .await?;
-        let mut events = Vec::new();
+        let mut events: Vec<Event> = Vec::new();
         for (first, mark, data) in rows {
+            if events.last().is_some_and(|last| last.seq + 1 != first) {
+                let what = format!("journal of thread {}", thread.0);
+                return Err(corrupt(&what, &format!("the row before event {first} is missing")));
+            }
             let group: Vec<NewEvent> = decode(&place::events(&thread.0, mark), &data)?;
             events.extend((first..).zip(group).map(|(seq, event)| event.numbered(seq)));
         }
@@ -107,7 +111,7 @@ impl SqliteStore {
 }
 
 /// Checkpoints put together. The outer error is SQLite's, the inner one ours: a damaged row.
-fn read_all(
+pub(super) fn read_all(
     sql: &mut Sql<'_>,
     thread: &str,
     which: Which,
@@ -130,6 +134,9 @@ fn read_all(
         params![id, from, below, limit],
         |row| Ok(Rows { seq: unsigned(row.get(0)?), run: row.get(1)?, data: row.get(2)? }),
     )?;
+    if let Some(error) = gap(sql, (id, thread, unsigned(head)), which, &rows)? {
+        return Ok(Err(error));
+    }
     let mut reader = Reader { id, thread, runs: HashMap::new(), values: HashMap::new() };
     let mut states = Vec::with_capacity(rows.len());
     for rows in rows {
@@ -139,6 +146,42 @@ fn read_all(
         }
     }
     Ok(Ok(states))
+}
+
+/// A checkpoint that must be among `rows` and is not: a row that cannot be found any more is damage, not an end.
+fn gap(
+    sql: &mut Sql<'_>,
+    (id, thread, head): (i64, &str, u64),
+    which: Which,
+    rows: &[Rows],
+) -> rusqlite::Result<Option<Error>> {
+    let missing = |seq: u64| corrupt(&place::checkpoint(thread, seq), "its row is missing");
+    let newest = match which {
+        Which::Head => head,
+        Which::At(seq) => seq,
+        Which::Before(before, _) => {
+            before.map_or(head, |before| head.min(before.saturating_sub(1)))
+        }
+    };
+    let numbers = rows.iter().map(|rows| rows.seq);
+    let mut expected = (0..=newest).rev();
+    if let Some(seq) = expected.by_ref().zip(numbers).find_map(|(a, b)| (a != b).then_some(a)) {
+        return Ok(Some(missing(seq)));
+    }
+    // Nothing before the oldest checkpoint is left by pruning: who finds nothing must be there, or beyond the newest.
+    let wanted = match which {
+        Which::Before(_, limit) if rows.len() >= limit => 0,
+        _ => expected.next().unwrap_or(0),
+    };
+    if wanted == 0 || wanted > head || (!rows.is_empty() && !matches!(which, Which::Before(..))) {
+        return Ok(None);
+    }
+    let older = sql.first(
+        "SELECT 1 FROM checkpoints WHERE thread = ?1 AND seq <= ?2 LIMIT 1",
+        params![id, signed(wanted)],
+        |_| Ok(()),
+    )?;
+    Ok((older.is_some() || wanted == head).then(|| missing(wanted)))
 }
 
 /// Reads the rows of one thread; what checkpoints share is read once.

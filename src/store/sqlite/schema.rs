@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::Error;
 
 /// One step per version: the step at index `n` takes a file from `user_version` n to n + 1.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_v1.sql"), include_str!("schema_v2.sql")];
 
 /// Files up to this size are checked as a whole when opened [bytes]; larger ones row by row as they are read.
 const CHECK_WHOLE_MAX: u64 = 16 << 20;
@@ -65,14 +65,21 @@ fn check_whole(connection: &Connection, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
-    let sql = |error: rusqlite::Error| Error::from_sqlite(path, &error);
-    let found: i64 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sql)?;
+/// The schema of a file; 0: it is none of ours. Errors: [`Error::NewerSchema`].
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Error> {
+    let found: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| Error::from_sqlite(path, &error))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
         return Err(Error::NewerSchema { path: path.to_owned(), found, known });
     }
+    Ok(found)
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let sql = |error: rusqlite::Error| Error::from_sqlite(path, &error);
+    let found = version(connection, path)?;
     for (version, step) in MIGRATIONS.iter().enumerate().skip(usize::try_from(found).unwrap_or(0)) {
         let next = version + 1;
         connection

@@ -1,24 +1,25 @@
-//! Operations on whole threads: fork, prune, delete.
-
-use std::sync::Arc;
+//! Operations on whole threads: fork, delete.
 
 use rusqlite::params;
 
-use super::codec::encode;
+use super::codec::moved;
 use super::read::Which;
 use super::statements::Sql;
-use super::write::{checkpoint_row, place, thread_id};
-use super::{Error, SqliteStore, signed};
+use super::write::{place, thread_id};
+use super::{Error, SqliteStore, signed, unsigned};
 use crate::base::ThreadId;
-use crate::runtime::Checkpoint;
 
-/// A row of the copy: seq, run, checkpoint, and its new values as channel, version, data.
-struct Copied {
-    seq: u64,
-    run: String,
-    run_row: Vec<u8>,
-    row: Vec<u8>,
-    values: Vec<(String, u64, Option<Vec<u8>>)>,
+/// The rows of a thread up to a checkpoint, as they lie in the file. A copy needs a new checksum for each, and no more.
+#[derive(Default)]
+struct Rows {
+    /// Run, data.
+    runs: Vec<(String, Vec<u8>)>,
+    /// Seq, run, data.
+    checkpoints: Vec<(u64, String, Vec<u8>)>,
+    /// Channel, version, kept, data.
+    values: Vec<(String, u64, i64, Option<Vec<u8>>)>,
+    /// Node, data; of the open superstep, if the checkpoint is the newest.
+    results: Vec<(String, Vec<u8>)>,
 }
 
 impl SqliteStore {
@@ -29,15 +30,18 @@ impl SqliteStore {
         seq: u64,
         to: &ThreadId,
     ) -> Result<bool, Error> {
-        let mut history = self.checkpoints(from, Which::Before(Some(seq + 1), usize::MAX)).await?;
-        history.reverse();
-        let Some(head) = history.last().filter(|head| head.seq == seq).cloned() else {
+        let Some(head) = self.checkpoints(from, Which::At(seq)).await?.into_iter().next() else {
             return Ok(false);
         };
-        let rows = copied(&history, &to.0)?;
+        let name = from.0.clone();
+        let versions: Vec<(String, u64)> =
+            head.channels.iter().map(|(channel, slot)| (channel.clone(), slot.version)).collect();
+        let rows = self.readers.call(move |sql| read_rows(sql, &name, seq, &versions)).await?;
+        let rows = renamed(rows, &from.0, &to.0)?;
+        let bytes = rows.checkpoints.iter().map(|(.., data)| data.len()).sum();
         let to = to.0.clone();
         self.writer
-            .call(rows.iter().map(|row| row.row.len()).sum(), move |sql| {
+            .call(bytes, move |sql| {
                 let id = thread_id(sql, &to)?;
                 let free = sql.run(
                     "UPDATE threads SET head_seq = ?2, status = ?3, wake_at = ?4, updated = ?5
@@ -53,34 +57,8 @@ impl SqliteStore {
                 if free == 0 {
                     return Ok(false);
                 }
-                rows.iter().try_for_each(|row| insert(sql, id, row))?;
+                insert(sql, id, &rows)?;
                 Ok(true)
-            })
-            .await
-    }
-
-    /// Forgets all checkpoints but the newest `keep`.
-    pub(super) async fn cut_history(&self, thread: &ThreadId, keep: usize) -> Result<u64, Error> {
-        let kept = self.checkpoints(thread, Which::Before(None, keep.max(1))).await?;
-        let Some(oldest) = kept.last().cloned() else { return Ok(0) };
-        let thread = thread.0.clone();
-        self.writer
-            .call(64, move |sql| {
-                let id = thread_id(sql, &thread)?;
-                let gone = sql.run(
-                    "DELETE FROM checkpoints WHERE thread = ?1 AND seq < ?2",
-                    params![id, signed(oldest.seq)],
-                )?;
-                for (channel, slot) in &oldest.channels {
-                    // The whole value that the oldest version left is built on must stay.
-                    sql.run(
-                        "DELETE FROM channel_values WHERE thread = ?1 AND channel = ?2
-                         AND version < (SELECT max(version) FROM channel_values
-                             WHERE thread = ?1 AND channel = ?2 AND version <= ?3 AND kept = 0)",
-                        params![id, channel, signed(slot.version)],
-                    )?;
-                }
-                Ok(gone as u64)
             })
             .await
     }
@@ -103,53 +81,84 @@ pub(super) fn forget(sql: &mut Sql<'_>, thread: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn copied(history: &[Arc<Checkpoint>], to: &str) -> Result<Vec<Copied>, Error> {
-    let mut rows = Vec::with_capacity(history.len());
-    let mut before: Option<&Arc<Checkpoint>> = None;
-    for state in history {
-        let known = |channel: &str, version: u64| {
-            before
-                .and_then(|before| before.channels.get(channel))
-                .is_some_and(|slot| slot.version == version)
-        };
-        let values = state
-            .channels
-            .iter()
-            .filter(|(channel, slot)| !known(channel, slot.version))
-            .map(|(channel, slot)| {
-                let place = place::value(to, channel, slot.version);
-                let value = slot.value.as_deref();
-                let data = value.map(|value| encode(&place, value)).transpose()?;
-                Ok((channel.clone(), slot.version, data))
-            })
-            .collect::<Result<_, Error>>()?;
-        let run = state.run.id.0.clone();
-        rows.push(Copied {
-            seq: state.seq,
-            run_row: encode(&place::run(&run), &*state.run)?,
-            run,
-            row: encode(&place::checkpoint(to, state.seq), &checkpoint_row(state))?,
-            values,
-        });
-        before = Some(state);
+fn read_rows(
+    sql: &mut Sql<'_>,
+    from: &str,
+    seq: u64,
+    versions: &[(String, u64)],
+) -> rusqlite::Result<Rows> {
+    let thread = "SELECT id, head_seq FROM threads WHERE thread = ?1";
+    let found = sql.first(thread, [from], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some((id, head_seq)): Option<(i64, i64)> = found else { return Ok(Rows::default()) };
+    let checkpoints = sql.all(
+        "SELECT seq, run, data FROM checkpoints WHERE thread = ?1 AND seq <= ?2 ORDER BY seq",
+        params![id, signed(seq)],
+        |row| Ok((unsigned(row.get(0)?), row.get(1)?, row.get(2)?)),
+    )?;
+    let runs = sql.all(
+        "SELECT run, data FROM runs WHERE thread = ?1 AND run IN
+             (SELECT run FROM checkpoints WHERE thread = ?1 AND seq <= ?2) ORDER BY id",
+        params![id, signed(seq)],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let mut values = Vec::new();
+    for (channel, version) in versions {
+        values.extend(sql.all(
+            "SELECT channel, version, kept, data FROM channel_values
+             WHERE thread = ?1 AND channel = ?2 AND version <= ?3 ORDER BY version",
+            params![id, channel, signed(*version)],
+            |row| Ok((row.get(0)?, unsigned(row.get(1)?), row.get(2)?, row.get(3)?)),
+        )?);
+    }
+    let results = if head_seq == signed(seq) {
+        let text = "SELECT node, data FROM task_results WHERE thread = ?1 ORDER BY id";
+        sql.all(text, [id], |row| Ok((row.get(0)?, row.get(1)?)))?
+    } else {
+        Vec::new()
+    };
+    Ok(Rows { runs, checkpoints, values, results })
+}
+
+fn renamed(mut rows: Rows, from: &str, to: &str) -> Result<Rows, Error> {
+    for (seq, _, data) in &mut rows.checkpoints {
+        *data = moved(&place::checkpoint(from, *seq), &place::checkpoint(to, *seq), data)?;
+    }
+    for (channel, version, _, data) in &mut rows.values {
+        let places = (place::value(from, channel, *version), place::value(to, channel, *version));
+        if let Some(data) = data {
+            *data = moved(&places.0, &places.1, data)?;
+        }
+    }
+    for (node, data) in &mut rows.results {
+        *data = moved(&place::result(from, node), &place::result(to, node), data)?;
     }
     Ok(rows)
 }
 
-fn insert(sql: &mut Sql<'_>, thread: i64, copied: &Copied) -> rusqlite::Result<()> {
-    sql.run(
-        "INSERT INTO runs (thread, run, data) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        params![thread, copied.run, copied.run_row],
-    )?;
-    sql.run(
-        "INSERT INTO checkpoints (thread, seq, run, data) VALUES (?1, ?2, ?3, ?4)",
-        params![thread, signed(copied.seq), copied.run, copied.row],
-    )?;
-    for (channel, version, data) in &copied.values {
+fn insert(sql: &mut Sql<'_>, thread: i64, rows: &Rows) -> rusqlite::Result<()> {
+    for (run, data) in &rows.runs {
+        sql.run(
+            "INSERT INTO runs (thread, run, data) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![thread, run, data],
+        )?;
+    }
+    for (seq, run, data) in &rows.checkpoints {
+        sql.run(
+            "INSERT INTO checkpoints (thread, seq, run, data) VALUES (?1, ?2, ?3, ?4)",
+            params![thread, signed(*seq), run, data],
+        )?;
+    }
+    for (channel, version, kept, data) in &rows.values {
         sql.run(
             "INSERT INTO channel_values (thread, channel, version, kept, data)
-             VALUES (?1, ?2, ?3, 0, ?4)",
-            params![thread, channel, signed(*version), data],
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![thread, channel, signed(*version), kept, data],
+        )?;
+    }
+    for (node, data) in &rows.results {
+        sql.run(
+            "INSERT INTO task_results (thread, node, data) VALUES (?1, ?2, ?3)",
+            params![thread, node, data],
         )?;
     }
     Ok(())

@@ -280,7 +280,7 @@ fn pack(commit: &Commit) -> Result<PackedCommit, Error> {
     })
 }
 
-pub(super) fn checkpoint_row(state: &Checkpoint) -> CheckpointRow {
+fn checkpoint_row(state: &Checkpoint) -> CheckpointRow {
     let place = |(name, slot): (&String, &crate::runtime::Slot)| {
         (name.clone(), (slot.version, slot.superstep))
     };

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 21] = [
+    "delete /checkpoints/threads/{thread_id}",
     "get /graphs",
     "get /health",
     "get /health/detailed",
@@ -14,6 +15,12 @@ const ROUTES: [&str; 14] = [
     "get /optimize/{thread_id}",
     "get /threads/{thread_id}/state",
     "get /tools",
+    "post /checkpoints",
+    "post /checkpoints/copy",
+    "post /checkpoints/delete_runs",
+    "post /checkpoints/prune",
+    "post /checkpoints/search",
+    "post /checkpoints/writes",
     "post /optimize",
     "post /optimize/{thread_id}/approve",
     "post /optimize/{thread_id}/reject",

@@ -1,5 +1,6 @@
 //! Behaviour of `api` through its public door: a server on a free port, asked over HTTP.
 
+mod checkpoints;
 mod document;
 mod optimizing;
 mod refusals;

@@ -4,4 +4,5 @@ mod bad_input;
 mod graphs;
 mod help;
 mod scenarios;
+mod store;
 pub mod support;

@@ -1,4 +1,8 @@
 //! Stores: one conformance suite for all of them, and what SQLite alone must do.
 
 mod conformance;
+mod damage;
+mod file;
+mod pen;
+mod saver;
 mod sqlite;

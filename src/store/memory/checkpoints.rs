@@ -1,90 +1,16 @@
-//! A store that forgets when the process ends: for tests, and for runs nobody will ask about again.
+//! The checkpoint store's contract, in memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::base::{Document, Documents, EffectKey, Millis, Problem, ThreadId};
+use super::{MemoryStore, Thread};
+use crate::base::{EffectKey, Millis, Problem, ThreadId};
 use crate::runtime::{
-    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Letter, NewEvent, Opened,
-    PostOutcome, Posted, Status, TaskResult, ThreadRow, Verdict,
+    Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Forgotten, Letter,
+    NewEvent, Opened, PostOutcome, Posted, Retention, TaskResult, ThreadRow, Verdict,
 };
-
-/// Everything in this process's memory.
-#[derive(Default)]
-pub struct MemoryStore {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    threads: HashMap<ThreadId, Thread>,
-    graphs: HashMap<String, String>,
-    /// Begun (`None`) and finished effects.
-    effects: HashMap<EffectKey, Option<Value>>,
-    documents: BTreeMap<(String, String), (u64, Document)>,
-    /// Letters and document writes so far: both are numbered by it.
-    counter: u64,
-}
-
-#[derive(Default, Clone)]
-struct Thread {
-    epoch: u64,
-    history: Vec<Arc<Checkpoint>>,
-    events: Vec<Event>,
-    results: Vec<TaskResult>,
-    inbox: Vec<Posted>,
-    dedupe: HashSet<String>,
-    wake_at: Option<Millis>,
-    updated: Millis,
-}
-
-impl MemoryStore {
-    /// An empty store.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Thread {
-    fn head(&self) -> Option<&Arc<Checkpoint>> {
-        self.history.last()
-    }
-
-    fn journal(&mut self, events: Vec<NewEvent>) {
-        for event in events {
-            let seq = self.events.last().map_or(1, |event| event.seq + 1);
-            self.events.push(event.numbered(seq));
-        }
-    }
-
-    fn at(&self, seq: u64) -> Option<&Arc<Checkpoint>> {
-        self.history.binary_search_by_key(&seq, |state| state.seq).ok().map(|ix| &self.history[ix])
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.inbox.is_empty() || self.head().is_some_and(|head| head.status == Status::Running)
-    }
-
-    fn accepts(&self, commit: &Commit) -> Committed {
-        let newer = |read_to: u64| self.inbox.iter().any(|posted| posted.id > read_to);
-        if self.epoch > commit.epoch.0 {
-            Committed::Fenced
-        } else if self.head().map_or(0, |head| head.seq) != commit.parent_seq
-            || commit.inbox_read_to.is_some_and(newer)
-        {
-            Committed::Stale
-        } else {
-            Committed::Committed
-        }
-    }
-}
 
 #[async_trait]
 impl CheckpointStore for MemoryStore {
@@ -318,64 +244,46 @@ impl CheckpointStore for MemoryStore {
         };
         let history: Vec<Arc<Checkpoint>> =
             source.history.iter().filter(|state| state.seq <= seq).map(renamed).collect();
+        let at_head = source.head().is_some_and(|head| head.seq == seq);
+        let results = if at_head { source.results.clone() } else { Vec::new() };
         let copy = inner.threads.entry(to.clone()).or_default();
         if let Some(head) = history.last() {
             (copy.wake_at, copy.updated) = (head.wake_at(), head.at);
         }
-        copy.history = history;
+        (copy.history, copy.results) = (history, results);
         Ok(true)
     }
 
     async fn prune(&self, thread: &ThreadId, keep: usize) -> Result<u64, Problem> {
-        let mut inner = self.lock();
-        let Some(thread) = inner.threads.get_mut(thread) else { return Ok(0) };
-        let gone = thread.history.len().saturating_sub(keep.max(1));
-        thread.history.drain(..gone);
-        Ok(gone as u64)
+        Ok(self.lock().threads.get_mut(thread).map_or(0, |thread| thread.prune(keep)))
     }
 
     async fn delete(&self, thread: &ThreadId) -> Result<(), Problem> {
         if let Some(thread) = self.lock().threads.get_mut(thread) {
-            // The epoch stays and grows: whoever still works on the thread must find itself fenced.
-            *thread = Thread { epoch: thread.epoch + 1, ..Thread::default() };
+            thread.forget();
         }
         Ok(())
     }
-}
 
-#[async_trait]
-impl Documents for MemoryStore {
-    async fn put(
-        &self,
-        collection: &str,
-        key: &str,
-        expected: Option<u64>,
-        value: Value,
-    ) -> Result<Option<u64>, Problem> {
+    async fn retain(&self, retention: &Retention) -> Result<Forgotten, Problem> {
         let mut inner = self.lock();
-        let place = (collection.to_owned(), key.to_owned());
-        let held = inner.documents.get(&place).map_or(0, |(_, held)| held.version);
-        if expected.is_some_and(|expected| expected != held) {
-            return Ok(None);
+        let mut at_rest: Vec<(&ThreadId, &mut Thread)> =
+            inner.threads.iter_mut().filter(|(_, thread)| thread.is_at_rest()).collect();
+        at_rest.sort_by(|(id_a, a), (id_b, b)| (b.updated, id_b).cmp(&(a.updated, id_a)));
+        let mut forgotten = Forgotten::default();
+        for (place, (id, thread)) in at_rest.into_iter().enumerate() {
+            let too_many = retention.threads_max.is_some_and(|keep| place >= keep);
+            let too_old = retention.finished_before.is_some_and(|before| thread.updated < before);
+            if too_many || too_old {
+                thread.forget();
+                forgotten.threads.push(id.clone());
+            } else {
+                let (checkpoints, events) = thread.shorten(retention);
+                forgotten.checkpoints += checkpoints;
+                forgotten.events += events;
+            }
         }
-        inner.counter += 1;
-        let written = inner.counter;
-        let (collection, key) = place.clone();
-        let document = Document { collection, key, version: held + 1, value };
-        inner.documents.insert(place, (written, document));
-        Ok(Some(held + 1))
-    }
-
-    async fn get(&self, collection: &str, key: &str) -> Result<Option<Document>, Problem> {
-        let place = (collection.to_owned(), key.to_owned());
-        Ok(self.lock().documents.get(&place).map(|(_, document)| document.clone()))
-    }
-
-    async fn list(&self, collection: &str, limit: usize) -> Result<Vec<Document>, Problem> {
-        let inner = self.lock();
-        let mut found: Vec<&(u64, Document)> =
-            inner.documents.values().filter(|(_, held)| held.collection == collection).collect();
-        found.sort_by_key(|(written, _)| std::cmp::Reverse(*written));
-        Ok(found.into_iter().take(limit).map(|(_, document)| document.clone()).collect())
+        forgotten.threads.sort();
+        Ok(forgotten)
     }
 }

@@ -1,16 +1,17 @@
 //! What every checkpoint store must do. A new store adds one line to `every_store!`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod threads;
 
-use perf_agent::base::{Documents, EffectKey, Millis, RunId, ThreadId};
+use perf_agent::base::{Documents, EffectKey, Millis, ThreadId};
 use perf_agent::runtime::{
-    Begun, Change, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Letter, NewEvent,
-    PostOutcome, Progress, RunInfo, Slot, Status, Task, TaskResult, TaskState, Usage, Verdict,
+    Begun, CheckpointStore, Committed, Letter, PostOutcome, Status, Task, TaskState, Verdict,
     WaitFor,
 };
 use perf_agent::store::{MemoryStore, SqliteStore};
 use serde_json::{Value, json};
+
+use super::pen::{Pen, Store, event, letter, result, thread};
+use threads::*;
 
 macro_rules! every_store {
     ($($law:ident),* $(,)?) => {
@@ -47,101 +48,18 @@ every_store!(
     ready_threads_are_found_when_they_are_stale,
     threads_are_listed_newest_first,
     a_fork_has_the_history_up_to_its_point_and_goes_its_own_way,
+    a_fork_at_the_newest_checkpoint_takes_finished_branches_along,
+    a_copy_is_whole_and_apart,
     pruning_keeps_the_newest_and_their_values,
+    pruning_leaves_an_open_run_what_it_may_be_rolled_back_to,
+    retention_forgets_finished_threads_by_number_and_age,
+    retention_shortens_what_it_keeps,
+    retention_leaves_threads_with_something_to_do_alone,
     a_deleted_thread_is_gone_and_its_owner_fenced,
     a_graph_is_kept_by_its_hash,
     documents_are_swapped_only_against_the_version_expected,
     many_writers_at_once_lose_nothing,
 );
-
-type Store<S> = Arc<S>;
-
-fn thread() -> ThreadId {
-    ThreadId("t".to_owned())
-}
-
-/// Writes a thread's history for a test.
-struct Pen<'a> {
-    store: &'a dyn CheckpointStore,
-    epoch: Epoch,
-    state: Checkpoint,
-}
-
-impl<'a> Pen<'a> {
-    async fn new(store: &'a dyn CheckpointStore, thread: &str) -> Self {
-        let thread = ThreadId(thread.to_owned());
-        let epoch = store.open_epoch(&thread, "test").await.unwrap().epoch;
-        let run = RunInfo {
-            id: RunId(format!("run of {thread}")),
-            graph: "g".to_owned(),
-            graph_hash: "h".to_owned(),
-            context: BTreeMap::from([("who".to_owned(), json!("ada"))]),
-            started: Millis(1),
-            thread_created: Millis(1),
-            parent_seq: 0,
-            pauses: Default::default(),
-            continues: None,
-        };
-        let state = Checkpoint {
-            thread,
-            seq: 0,
-            run: Arc::new(run),
-            superstep: 0,
-            status: Status::Running,
-            channels: BTreeMap::new(),
-            tasks: Vec::new(),
-            progress: Progress::default(),
-            grants: Vec::new(),
-            signals: Vec::new(),
-            error: None,
-            at: Millis(0),
-        };
-        Self { store, epoch, state }
-    }
-
-    /// The next commit, with these channels set; `kept` of them as deltas.
-    fn next(&mut self, writes: &[(&str, Option<Value>, usize)]) -> Commit {
-        let parent_seq = self.state.seq;
-        self.state.seq += 1;
-        self.state.superstep += 1;
-        self.state.at = Millis(self.state.at.0 + 10);
-        let mut changed = Vec::new();
-        for (channel, value, kept) in writes {
-            let version = self.state.channels.get(*channel).map_or(1, |slot| slot.version + 1);
-            let value = value.clone().map(Arc::new);
-            let slot = Slot { version, superstep: self.state.superstep, value };
-            self.state.channels.insert((*channel).to_owned(), slot);
-            changed.push(Change { channel: (*channel).to_owned(), kept: *kept });
-        }
-        Commit {
-            epoch: self.epoch,
-            parent_seq,
-            checkpoint: Arc::new(self.state.clone()),
-            changed,
-            events: Vec::new(),
-            applied: Vec::new(),
-            inbox_read_to: None,
-            effects: Vec::new(),
-            closes_superstep: false,
-        }
-    }
-
-    async fn write(&mut self, writes: &[(&str, Option<Value>, usize)]) -> Arc<Checkpoint> {
-        let commit = self.next(writes);
-        let state = commit.checkpoint.clone();
-        assert_eq!(self.store.commit(commit).await.unwrap(), Committed::Committed);
-        state
-    }
-}
-
-fn event(kind: &str) -> NewEvent {
-    NewEvent {
-        at: Millis(5),
-        run: RunId("run of t".to_owned()),
-        kind: kind.to_owned(),
-        data: json!({ "kind": kind }),
-    }
-}
 
 async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: CheckpointStore>(
     store: Store<S>,
@@ -182,15 +100,6 @@ async fn of_two_commits_on_one_parent_one_is_stale<S: CheckpointStore>(store: St
     assert_eq!(store.commit(second).await.unwrap(), Committed::Stale);
     let head = store.head(&thread()).await.unwrap().unwrap();
     assert_eq!(head.channels["n"].value.as_deref(), Some(&json!(1)));
-}
-
-impl<'a> Pen<'a> {
-    /// A pen at the parent of where `other` is.
-    fn new_like(other: &Pen<'a>) -> Self {
-        let mut state = other.state.clone();
-        state.seq -= 1;
-        Self { store: other.store, epoch: other.epoch, state }
-    }
 }
 
 async fn an_owner_that_was_taken_over_can_write_nothing<S: CheckpointStore>(store: Store<S>) {
@@ -272,10 +181,6 @@ async fn events_are_numbered_without_gaps_whoever_writes_them<S: CheckpointStore
     assert!(read(5, 10).await.is_empty());
 }
 
-fn letter(name: &str) -> Letter {
-    Letter::Signal { name: name.to_owned(), payload: Value::Null }
-}
-
 async fn letters_come_in_order_once_and_a_dedupe_key_counts_for_ever<S: CheckpointStore>(
     store: Store<S>,
 ) {
@@ -332,17 +237,6 @@ async fn what_a_person_says_of_an_effect_in_doubt_holds<S: CheckpointStore>(stor
     let begin = |key| store.effect_begin(&pen.state.thread, pen.epoch, key, "at_most_once");
     assert_eq!(begin(&keys[0]).await.unwrap(), Begun::Fresh);
     assert_eq!(begin(&keys[1]).await.unwrap(), Begun::Done(json!(1)));
-}
-
-fn result(node: &str) -> TaskResult {
-    TaskResult {
-        node: node.to_owned(),
-        writes: vec![("n".to_owned(), json!(1))],
-        grant: None,
-        usage: Usage::default(),
-        failed: None,
-        goto: None,
-    }
 }
 
 async fn results_of_finished_tasks_wait_for_the_superstep_to_close<S: CheckpointStore>(
@@ -427,58 +321,6 @@ async fn threads_are_listed_newest_first<S: CheckpointStore>(store: Store<S>) {
     assert_eq!(store.threads(1).await.unwrap().len(), 1);
 }
 
-async fn a_fork_has_the_history_up_to_its_point_and_goes_its_own_way<S: CheckpointStore>(
-    store: Store<S>,
-) {
-    let mut pen = Pen::new(&*store, "t").await;
-    for n in 0..4 {
-        let items: Vec<i32> = (0..=n).collect();
-        pen.write(&[("items", Some(json!(items)), n as usize)]).await;
-    }
-    let to = ThreadId("fork".to_owned());
-    assert!(store.fork(&thread(), 2, &to).await.unwrap());
-    assert!(!store.fork(&thread(), 2, &to).await.unwrap(), "it exists");
-    assert!(!store.fork(&thread(), 99, &ThreadId("other".to_owned())).await.unwrap());
-    let head = store.head(&to).await.unwrap().unwrap();
-    assert_eq!((head.seq, head.channels["items"].value.as_deref()), (2, Some(&json!([0, 1]))));
-    assert_eq!(store.history(&to, None, 9).await.unwrap().len(), 2);
-    let epoch = store.open_epoch(&to, "test").await.unwrap().epoch;
-    let mut fork = Pen { store: &*store, epoch, state: (*head).clone() };
-    fork.write(&[("items", Some(json!([0, 1, 9])), 2)]).await;
-    let original = store.head(&thread()).await.unwrap().unwrap();
-    assert_eq!(original.channels["items"].value.as_deref(), Some(&json!([0, 1, 2, 3])));
-    let forked = store.head(&to).await.unwrap().unwrap();
-    assert_eq!(forked.channels["items"].value.as_deref(), Some(&json!([0, 1, 9])));
-}
-
-async fn pruning_keeps_the_newest_and_their_values<S: CheckpointStore>(store: Store<S>) {
-    let mut pen = Pen::new(&*store, "t").await;
-    pen.write(&[("old", Some(json!("stays")), 0)]).await;
-    for n in 0..60 {
-        let items: Vec<i32> = (0..=n).collect();
-        pen.write(&[("items", Some(json!(items)), n as usize)]).await;
-    }
-    let before = store.history(&thread(), None, 3).await.unwrap();
-    assert_eq!(store.prune(&thread(), 3).await.unwrap(), 58);
-    assert_eq!(store.history(&thread(), None, 99).await.unwrap(), before);
-    assert_eq!(store.prune(&thread(), 3).await.unwrap(), 0);
-    pen.write(&[("items", Some(json!([1])), 0)]).await;
-}
-
-async fn a_deleted_thread_is_gone_and_its_owner_fenced<S: CheckpointStore>(store: Store<S>) {
-    let mut pen = Pen::new(&*store, "t").await;
-    pen.write(&[("n", Some(json!(1)), 0)]).await;
-    store.inbox_push(&thread(), &letter("a"), Millis(1), None).await.unwrap();
-    store.delete(&thread()).await.unwrap();
-    assert!(store.threads(9).await.unwrap().is_empty());
-    assert_eq!(store.head(&thread()).await.unwrap(), None);
-    assert!(store.inbox(&thread()).await.unwrap().is_empty());
-    let commit = pen.next(&[]);
-    assert_eq!(store.commit(commit).await.unwrap(), Committed::Fenced);
-    let mut again = Pen::new(&*store, "t").await;
-    again.write(&[("n", Some(json!(2)), 0)]).await;
-}
-
 async fn a_graph_is_kept_by_its_hash<S: CheckpointStore>(store: Store<S>) {
     assert_eq!(store.graph("h").await.unwrap(), None);
     store.put_graph("h", "first").await.unwrap();
@@ -504,6 +346,10 @@ async fn documents_are_swapped_only_against_the_version_expected<S: CheckpointSt
         store.list("rollouts", 9).await.unwrap().into_iter().map(|held| held.key).collect();
     assert_eq!(keys, ["a", "b"]);
     assert_eq!(store.list("rollouts", 1).await.unwrap().len(), 1);
+    assert!(store.remove("rollouts", "a").await.unwrap());
+    assert!(!store.remove("rollouts", "a").await.unwrap());
+    assert_eq!(store.get("rollouts", "a").await.unwrap(), None);
+    assert_eq!(put("a", Some(0), json!(5)).await, Some(1));
 }
 
 async fn many_writers_at_once_lose_nothing<S: CheckpointStore + 'static>(store: Store<S>) {

@@ -1,0 +1,120 @@
+//! A store that forgets when the process ends: for tests, and for runs nobody will ask about again.
+
+mod checkpoints;
+mod documents;
+mod saver;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use crate::base::{Document, EffectKey, Millis, ThreadId};
+use crate::runtime::{
+    Checkpoint, Commit, Committed, Event, NewEvent, Posted, Retention, Status, TaskResult,
+};
+
+/// Everything in this process's memory.
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    threads: HashMap<ThreadId, Thread>,
+    graphs: HashMap<String, String>,
+    /// Begun (`None`) and finished effects.
+    effects: HashMap<EffectKey, Option<Value>>,
+    documents: BTreeMap<(String, String), (u64, Document)>,
+    /// Checkpoints of other frameworks.
+    saved: saver::Saved,
+    /// Letters and document writes so far: both are numbered by it.
+    counter: u64,
+}
+
+#[derive(Default, Clone)]
+struct Thread {
+    epoch: u64,
+    history: Vec<Arc<Checkpoint>>,
+    events: Vec<Event>,
+    results: Vec<TaskResult>,
+    inbox: Vec<Posted>,
+    dedupe: HashSet<String>,
+    wake_at: Option<Millis>,
+    updated: Millis,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Thread {
+    fn head(&self) -> Option<&Arc<Checkpoint>> {
+        self.history.last()
+    }
+
+    fn journal(&mut self, events: Vec<NewEvent>) {
+        for event in events {
+            let seq = self.events.last().map_or(1, |event| event.seq + 1);
+            self.events.push(event.numbered(seq));
+        }
+    }
+
+    fn at(&self, seq: u64) -> Option<&Arc<Checkpoint>> {
+        self.history.binary_search_by_key(&seq, |state| state.seq).ok().map(|ix| &self.history[ix])
+    }
+
+    /// Nothing goes on here and nobody asked for anything.
+    fn is_at_rest(&self) -> bool {
+        self.inbox.is_empty() && self.head().is_some_and(|head| head.status.is_over())
+    }
+
+    /// Forgets checkpoints; how many went.
+    fn prune(&mut self, keep: usize) -> u64 {
+        let limit = self.head().map_or(0, |head| head.prune_limit());
+        let gone = self.history.len().saturating_sub(keep.max(1));
+        let gone = gone.min(self.history.partition_point(|state| state.seq < limit));
+        self.history.drain(..gone);
+        gone as u64
+    }
+
+    /// Forgets what `retention` does not keep of a thread that stays: checkpoints, events.
+    fn shorten(&mut self, retention: &Retention) -> (u64, u64) {
+        let checkpoints = retention.checkpoints_max.map_or(0, |keep| self.prune(keep));
+        let last = self.events.last().map_or(0, |event| event.seq);
+        let first_kept = retention.events_max.map_or(0, |keep| last.saturating_sub(keep) + 1);
+        let gone = self.events.partition_point(|event| event.seq < first_kept);
+        self.events.drain(..gone);
+        (checkpoints, gone as u64)
+    }
+
+    /// Forgets everything. The epoch stays and grows: whoever still works on the thread must find itself fenced.
+    fn forget(&mut self) {
+        *self = Self { epoch: self.epoch + 1, ..Self::default() };
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.inbox.is_empty() || self.head().is_some_and(|head| head.status == Status::Running)
+    }
+
+    fn accepts(&self, commit: &Commit) -> Committed {
+        let newer = |read_to: u64| self.inbox.iter().any(|posted| posted.id > read_to);
+        if self.epoch > commit.epoch.0 {
+            Committed::Fenced
+        } else if self.head().map_or(0, |head| head.seq) != commit.parent_seq
+            || commit.inbox_read_to.is_some_and(newer)
+        {
+            Committed::Stale
+        } else {
+            Committed::Committed
+        }
+    }
+}
