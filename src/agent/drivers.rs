@@ -117,6 +117,11 @@ impl Drivers {
         Watch { journal, run, rest, stop: self.shared.stop.clone(), rested: false }
     }
 
+    /// Returns when the drivers are told to stop.
+    pub async fn stopped(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
     /// Lets every driver end its superstep, at most `limit` long. Returns how many were left.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.shared.stop.cancel();

@@ -117,12 +117,6 @@ pub(super) fn check_graph_file(
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Io { what: format!("reading {file}"), source })?;
-    let source = Source { file, text };
-    let mut vocabulary = vocabulary::vocabulary(registry, prompts);
-    let own = graph::outline(&source).map(|outline| outline.name);
-    for (name, graph) in graphs {
-        vocabulary.graphs.insert(name.clone(), (**graph).clone());
-    }
     // Other files beside it may be parts of it; what is wrong with those is theirs to say.
     let beside = path.parent().map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
     let yaml = beside.map(|entry| entry.path()).filter(|other| {
@@ -132,7 +126,24 @@ pub(super) fn check_graph_file(
         let text = std::fs::read_to_string(&other).ok()?;
         Some(Source { file: other.display().to_string(), text })
     });
-    let mut open: Vec<Source> = texts.collect();
+    let source = Source { file, text };
+    let graph = check(&source, texts.collect(), registry, prompts, graphs)?;
+    Ok((graph, source))
+}
+
+/// Checks the text of a graph file; `open`: files that may be parts of it.
+pub(super) fn check(
+    source: &Source,
+    mut open: Vec<Source>,
+    registry: &Registry,
+    prompts: &BTreeMap<String, String>,
+    graphs: &BTreeMap<String, Arc<Graph>>,
+) -> Result<Graph, Error> {
+    let mut vocabulary = vocabulary::vocabulary(registry, prompts);
+    let own = graph::outline(source).map(|outline| outline.name);
+    for (name, graph) in graphs {
+        vocabulary.graphs.insert(name.clone(), (**graph).clone());
+    }
     loop {
         let before = open.len();
         open.retain(|other| match graph::load(other, &vocabulary) {
@@ -151,7 +162,7 @@ pub(super) fn check_graph_file(
         vocabulary.graphs.retain(|name, graph| *name != own && !includes(graph, &own));
         vocabulary.circular.insert(own);
     }
-    Ok((load(&source, &vocabulary)?, source))
+    load(source, &vocabulary)
 }
 
 fn includes(graph: &Graph, name: &str) -> bool {

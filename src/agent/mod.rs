@@ -7,6 +7,7 @@ mod data_plane;
 mod doctor;
 mod door;
 mod drivers;
+mod edge;
 mod error;
 mod graphs;
 mod load;
@@ -14,6 +15,7 @@ mod models;
 mod outcome;
 pub mod saver;
 mod settings;
+mod shape;
 mod simulation;
 mod sources;
 mod store_file;
@@ -53,10 +55,20 @@ pub type MigrationReport = crate::runtime::MigrationReport;
 /// How two branches differ.
 pub type ThreadDiff = crate::runtime::ThreadDiff;
 
+/// Where a state stands among those of its thread.
+pub type Lineage = crate::runtime::Lineage;
+/// What makes a state.
+pub type Origin = crate::runtime::Origin;
+/// A question that waits for an answer.
+pub type OpenQuestion = crate::runtime::OpenInterrupt;
+/// How a thread stands.
+pub type ThreadStatus = crate::runtime::ThreadStatus;
+
 pub use settings::{ModelChoice, ModelSettings, Settings};
 /// What retention came to.
 pub type Forgotten = crate::runtime::Forgotten;
 
+pub use shape::{GraphShape, ShapeEdge};
 pub use simulation::{SimulationSettings, run_simulation};
 pub use testing::TestOutcome;
 pub use threads::StartRequest;

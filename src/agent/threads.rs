@@ -1,5 +1,7 @@
 //! What an edge can do to threads: start with a say in all of it, change, branch, go on, cancel, forget.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::door::{CREATED, STARTED, THREADS_MAX, started};
@@ -16,6 +18,8 @@ pub struct StartRequest {
     pub graph: String,
     /// Its input, an object.
     pub input: Value,
+    /// Written to channels that are no input, through their reducers.
+    pub writes: BTreeMap<String, Value>,
     /// Read-only values. Who operates is never the caller's to say.
     pub context: Map<String, Value>,
     /// Text of the config file, kept for a later resume.
@@ -24,6 +28,8 @@ pub struct StartRequest {
     pub multitask: Multitask,
     /// Nodes before and after which it is held.
     pub pauses: Pauses,
+    /// Begin on the values of this checkpoint instead of the newest; 0: on none.
+    pub from: Option<u64>,
 }
 
 impl Agent {
@@ -47,9 +53,11 @@ impl Agent {
         }
         let start = Start {
             input: request.input,
+            writes: request.writes,
             context: Value::Object(context),
             multitask: request.multitask,
             pauses: request.pauses,
+            from: request.from,
         };
         let run = self.parts().runtime.start_run(thread, definition, start).await?;
         let started = Started {
@@ -215,10 +223,7 @@ impl Agent {
         self.parts().runtime.delete(thread).await?;
         for collection in [CREATED, STARTED] {
             let documents = &self.parts().store.documents;
-            if documents.get(collection, thread.as_str()).await.map_err(Error::Run)?.is_some() {
-                let gone = documents.put(collection, thread.as_str(), None, Value::Null).await;
-                gone.map_err(Error::Run)?;
-            }
+            documents.remove(collection, thread.as_str()).await.map_err(Error::Run)?;
         }
         Ok(())
     }

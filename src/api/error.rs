@@ -39,6 +39,25 @@ pub enum Error {
     /// An answer to a thread on which nothing ran yet.
     #[error("thread `{0}` asks nothing: no run of it has begun")]
     NothingAsked(ThreadId),
+    /// No such deployment.
+    #[error("there is no deployment `{name}`; there are: {known}")]
+    NoDeployment {
+        /// Asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Nothing is kept under this id.
+    #[error("there is no {what} `{id}`")]
+    NotKept {
+        /// `rollout`, `trial`, `analysis`, `prompt`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// A trial that runs cannot be forgotten.
+    #[error("trial `{0}` runs")]
+    TrialRuns(String),
     /// No such path.
     #[error("there is nothing at `{0}`")]
     NoRoute(String),
@@ -87,6 +106,9 @@ impl Coded for Error {
             Self::Store(_) => "runtime.store",
             Self::ThreadExists(_) => "api.thread_exists",
             Self::NothingAsked(_) => "api.nothing_asked",
+            Self::NoDeployment { .. } => "api.unknown_deployment",
+            Self::NotKept { .. } => "api.not_found",
+            Self::TrialRuns(_) => "api.trial_runs",
             Self::NoRoute(_) => "api.unknown_route",
             Self::Method { .. } => "api.method_not_allowed",
             Self::Timeout(_) => "api.timeout",
@@ -113,7 +135,10 @@ impl Coded for Error {
             }
             Self::Listen { .. } => "choose another --port".to_owned(),
             Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
-            Self::InvalidRequest(_) => String::new(),
+            Self::TrialRuns(_) => "wait until it is over".to_owned(),
+            Self::NoDeployment { .. } | Self::NotKept { .. } | Self::InvalidRequest(_) => {
+                String::new()
+            }
         }
     }
 
@@ -139,6 +164,18 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "runtime.store" | "store.full" | "store.io" | "store.closed" => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        "runtime.write_unknown" | "runtime.write_undeclared" | "runtime.goto_undeclared" => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        "runtime.fork_in_doubt" | "runtime.thread_exists" => StatusCode::CONFLICT,
+        "api.not_found" => StatusCode::NOT_FOUND,
+        "api.trial_runs" | "serving.not_enough_history" | "tools.not_possible" => {
+            StatusCode::CONFLICT
+        }
+        "serving.unreachable" | "serving.wrong_engine" | "serving.bad_answer" => {
+            StatusCode::BAD_GATEWAY
+        }
+        "tools.timeout" => StatusCode::GATEWAY_TIMEOUT,
         "api.method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
         "api.nothing_asked" | "api.thread_exists" => StatusCode::CONFLICT,
         "api.timeout" => StatusCode::GATEWAY_TIMEOUT,

@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Error;
 use super::state::App;
+use crate::agent;
 
 /// Whether this process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,6 +24,44 @@ pub(super) struct Health {
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Answers as long as this process does: for whoever restarts what hangs.
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Health)))]
+pub(super) async fn live() -> Json<Health> {
+    health().await
+}
+
+/// Whether work can be taken: the store answers. For whoever sends requests here.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "health",
+    responses((status = 200, body = Health), (status = 503, body = super::error::ProblemBody)),
+)]
+pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, Error> {
+    app.agent().documents().get("health", "ready").await.map_err(agent::Error::Run)?;
+    Ok(health().await)
+}
+
+/// Which build this is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Version {
+    /// Version of this program.
+    version: &'static str,
+    /// The model that decides, and why that one.
+    model: String,
+    /// Whether the fleet is simulated in this process.
+    simulated: bool,
+}
+
+/// Which build this is, and what it works with.
+#[utoipa::path(get, path = "/health/version", tag = "health", responses((status = 200, body = Version)))]
+pub(super) async fn version(State(app): State<App>) -> Json<Version> {
+    let agent = app.agent();
+    Json(Version {
+        version: env!("CARGO_PKG_VERSION"),
+        model: agent.model_line().to_owned(),
+        simulated: agent.is_simulated(),
+    })
 }
 
 /// What was found by asking.

@@ -1,21 +1,27 @@
 //! The HTTP API: one file per resource, every route in `router`, every status code in `error`.
 
+mod analysis;
 mod body;
 mod checkpoints;
+mod deployments;
 mod error;
 mod graphs;
 mod guard;
 mod health;
+mod langgraph;
+mod measurements;
 mod metrics;
 mod middleware;
 mod openapi;
 mod optimize;
+mod params;
+mod prompts;
+mod rollouts;
 mod router;
-mod runs;
 mod server;
 mod state;
-mod threads;
 mod tools;
+mod trials;
 
 pub use error::Error;
 pub use openapi::document;

@@ -14,7 +14,7 @@ use crate::agent::OptimizeResult;
         title = "Performance Agent",
         description = "Makes LLM servers faster without ever hurting a user."
     ),
-    components(schemas(super::error::ProblemBody))
+    components(schemas(super::error::ProblemBody, super::langgraph::Detail))
 )]
 pub(super) struct Base;
 

@@ -80,6 +80,30 @@ pub(super) async fn show(
     Ok(Json(app.agent().result(&thread).await?))
 }
 
+/// Runs that are listed at most, the newest.
+const LISTED_MAX: usize = 1_000;
+
+/// What every run came to, the one that changed last first.
+#[utoipa::path(
+    get, path = "/optimize/history", tag = "optimization",
+    responses((status = 200, description = "Each as under `/optimize/{thread_id}`", body = Vec<Object>)),
+)]
+pub(super) async fn history(State(app): State<App>) -> Result<Json<Vec<OptimizeResult>>, Error> {
+    let mut results = Vec::new();
+    for thread in app.agent().threads(LISTED_MAX).await? {
+        if thread.graph.as_deref() != Some(GRAPH) {
+            continue;
+        }
+        match app.agent().result(&thread.thread).await {
+            Ok(result) => results.push(result),
+            // Deleted meanwhile.
+            Err(crate::agent::Error::UnknownThread(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(results))
+}
+
 /// Approves the change that is asked about; the rollout begins.
 #[utoipa::path(
     post, path = "/optimize/{thread_id}/approve", tag = "optimization",

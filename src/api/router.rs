@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    checkpoints, graphs, guard, health, metrics, middleware, openapi, optimize, runs, threads,
-    tools,
+    analysis, checkpoints, deployments, graphs, guard, health, langgraph, measurements, metrics,
+    middleware, openapi, optimize, prompts, rollouts, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -25,16 +25,44 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     let quick = OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::detailed))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::version))
+        .routes(routes!(measurements::latency))
+        .routes(routes!(measurements::throughput))
+        .routes(routes!(measurements::tokens))
+        .routes(routes!(measurements::gpu))
+        .routes(routes!(measurements::history))
+        .routes(routes!(measurements::deployments))
+        .routes(routes!(measurements::collect))
+        .routes(routes!(deployments::list))
+        .routes(routes!(deployments::show))
+        .routes(routes!(deployments::config))
+        .routes(routes!(deployments::observation))
+        .routes(routes!(analysis::analyze))
+        .routes(routes!(analysis::show))
+        .routes(routes!(rollouts::status))
+        .routes(routes!(rollouts::history))
+        .routes(routes!(rollouts::show))
+        .routes(routes!(trials::run))
+        .routes(routes!(trials::results))
+        .routes(routes!(trials::result))
+        .routes(routes!(trials::delete))
+        .routes(routes!(optimize::history))
         .routes(routes!(optimize::start))
         .routes(routes!(optimize::show))
         .routes(routes!(optimize::approve))
         .routes(routes!(optimize::reject))
-        .routes(routes!(threads::create))
-        .routes(routes!(threads::state))
         .routes(routes!(tools::list))
         .routes(routes!(graphs::list))
+        .routes(routes!(graphs::show))
+        .routes(routes!(graphs::diagram))
+        .routes(routes!(graphs::check))
+        .routes(routes!(prompts::list))
+        .routes(routes!(prompts::show))
         .routes(routes!(metrics::page))
         .routes(routes!(openapi::show))
+        .merge(langgraph::quick())
         .layer(from_fn(middleware::limit_time));
     let checkpoints = OpenApiRouter::new()
         .routes(routes!(checkpoints::put))
@@ -47,7 +75,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(CHECKPOINT_BYTES_MAX))
         .layer(from_fn(middleware::limit_time));
     // These take as long as the run does.
-    let patient = OpenApiRouter::new().routes(routes!(runs::wait)).routes(routes!(runs::stream));
+    let patient = OpenApiRouter::new()
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(trials::validate))
+        .merge(langgraph::patient());
     OpenApiRouter::with_openapi(openapi::Base::openapi())
         .merge(quick)
         .merge(checkpoints)

@@ -9,10 +9,11 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::langgraph::Register;
 use super::metrics::Metrics;
 use super::state::App;
-use super::{Error, router};
-use crate::agent::{Agent, Drivers};
+use super::{Error, langgraph, router};
+use crate::agent::{self, Agent, Drivers};
 
 /// Longest wait for supersteps and answers after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -49,8 +50,13 @@ impl Server {
         let app = App {
             drivers: drivers.clone(),
             metrics: Arc::new(Metrics::default()),
+            register: Arc::new(Register::new()),
             config: options.config.map(Into::into),
         };
+        app.register.set_url(format!("http://{listen}"));
+        langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
+        langgraph::take_up(&app).await;
+        tokio::spawn(langgraph::watch_crons(app.clone()));
         Ok(Self { listener, listen, router: router::service(app), drivers })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::langgraph::Register;
 use super::metrics::Metrics;
 use crate::agent::{Agent, Drivers};
 
@@ -10,6 +11,8 @@ use crate::agent::{Agent, Drivers};
 pub(super) struct App {
     pub(super) drivers: Drivers,
     pub(super) metrics: Arc<Metrics>,
+    /// Records and runs of LangGraph's protocol.
+    pub(super) register: Arc<Register>,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
 }

@@ -32,11 +32,11 @@ pub trait Documents: Send + Sync {
         value: Value,
     ) -> Result<Option<u64>, Problem>;
 
-    /// Removes a document; whether it was there.
-    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem>;
-
     /// The document, if there.
     async fn get(&self, collection: &str, key: &str) -> Result<Option<Document>, Problem>;
+
+    /// Forgets a document; durable when it returns. `false`: there was none. A later one of that key begins at version 1.
+    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem>;
 
     /// The newest `limit` documents of a collection, newest write first.
     async fn list(&self, collection: &str, limit: usize) -> Result<Vec<Document>, Problem>;

@@ -122,8 +122,9 @@ impl<'a> Activation<'a> {
     async fn transition(&mut self, posted: &Posted) -> Result<Option<Draft>, Error> {
         let now = self.clock().now();
         let head = self.head.clone();
-        let Letter::Start { run, graph_hash, input, context, rollback, pauses, .. } =
-            &posted.letter
+        let Letter::Start {
+            run, graph_hash, input, context, rollback, writes, from, pauses, ..
+        } = &posted.letter
         else {
             return Ok(head.and_then(|head| apply::apply(&head, posted, now)));
         };
@@ -133,13 +134,17 @@ impl<'a> Activation<'a> {
         let program = self.shared.program(graph_hash).await?;
         // Only a run that was displaced is taken back: one that had finished before stands.
         let rollback_to = match &head {
+            Some(_) if let Some(seq) = *from => {
+                Some(self.shared.store.state_at(self.thread, seq).await?)
+            }
             Some(head) if *rollback && head.status == Status::Cancelled => {
                 Some(self.shared.store.state_at(self.thread, head.run.parent_seq).await?)
             }
             _ => None,
         };
         let (run, input, context) = (run.clone(), input.clone(), context.clone());
-        let start = Start { run, input, context, pauses: pauses.clone(), rollback_to };
+        let (writes, pauses) = (writes.clone(), pauses.clone());
+        let start = Start { run, input, writes, context, pauses, rollback_to };
         let mut draft = apply::start(self.thread, head.as_deref(), &program, start, now);
         draft.applied.push(posted.id);
         self.results.clear();

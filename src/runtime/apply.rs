@@ -10,8 +10,8 @@ use super::plan::{self, Planned};
 use super::program::Program;
 use super::superstep::signalled;
 use super::{
-    Answer, Checkpoint, Error, Letter, Pauses, Posted, Progress, RunInfo, Status, TaskState,
-    Verdict, WaitFor, interrupt, kind,
+    Answer, Checkpoint, Error, Letter, Origin, Pauses, Posted, Progress, RunInfo, Status,
+    TaskResult, TaskState, Verdict, WaitFor, fold, interrupt, kind,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
 use crate::graph::Lifetime;
@@ -20,10 +20,12 @@ use crate::graph::Lifetime;
 pub(super) struct Start {
     pub(super) run: RunId,
     pub(super) input: BTreeMap<String, Value>,
+    /// Written to channels that are no input, through their reducers.
+    pub(super) writes: BTreeMap<String, Value>,
     pub(super) context: BTreeMap<String, Value>,
     /// Where it stops for somebody to look.
     pub(super) pauses: Pauses,
-    /// Take channel values from here instead of the head: the run before is taken back.
+    /// Take channel values from here instead of the head: what came after is taken back.
     pub(super) rollback_to: Option<Option<Arc<Checkpoint>>>,
 }
 
@@ -71,16 +73,27 @@ pub(super) fn start(
         }
     };
     draft.closes_superstep = true;
-    if let Some(to) = &start.rollback_to {
-        take_back(&mut draft, to.as_deref());
-    }
+    draft.origin = Origin::Start;
+    let base = match &start.rollback_to {
+        Some(to) => {
+            take_back(&mut draft, to.as_deref());
+            draft.grown_from = Some(to.as_ref().map_or(0, |to| to.seq));
+            to.as_deref()
+        }
+        None => head,
+    };
+    let before = base.map_or(0, |base| base.progress.lineage.step);
+    draft.state.progress.lineage.step = before + 1;
     let begun = json!({ "graph": graph.name, "hash": graph.hash, "input": start.input });
     draft.event(kind::RUN_STARTED, begun);
     reset_channels(&mut draft, program);
     for (channel, value) in start.input {
         draft.set(&channel, Some(Arc::new(value)), 0);
     }
-    if let Err(error) = check_inherited(&draft.state, program, |_| false) {
+    let mut writes = [TaskResult::of("input", start.writes.into_iter().collect())];
+    let folded = check_inherited(&draft.state, program, |_| false)
+        .and_then(|()| fold::fold(&mut draft, program, &mut writes));
+    if let Err(error) = folded {
         draft.fail(plan::fatal(None, &error));
         return draft;
     }

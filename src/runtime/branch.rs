@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::draft::Draft;
 use super::task::interrupt_id;
 use super::{
-    Checkpoint, Error, Event, RunInfo, Runtime, TaskResult, TaskState, ThreadState, Usage, WaitFor,
-    kind,
+    Checkpoint, Error, Event, Origin, RunInfo, Runtime, TaskResult, TaskState, ThreadState, Usage,
+    WaitFor, kind,
 };
 use crate::base::{Millis, RunId, ThreadId};
 
@@ -219,6 +219,9 @@ fn revive(
 ) {
     let now = draft.state.at;
     let later = now.since(source.at);
+    draft.closes_superstep = true;
+    draft.origin = Origin::Fork;
+    draft.grown_from = Some(source.seq);
     draft.state.run = Arc::new(RunInfo {
         id: run,
         continues: None,

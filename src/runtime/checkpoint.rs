@@ -114,6 +114,9 @@ pub struct Progress {
     /// Who has led to each join.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joins: BTreeMap<String, JoinState>,
+    /// Where this state stands among those of its thread.
+    #[serde(default)]
+    pub lineage: Lineage,
 }
 
 /// One call of a subgraph, for its limits: what the run had used when it began.
@@ -138,6 +141,37 @@ pub struct JoinState {
     pub arrived: BTreeSet<String>,
     /// It has run in this round.
     pub fired: bool,
+}
+
+/// Where a state stands among those of its thread. Checkpoints that only say how far the tasks of one superstep are
+/// share one lineage: seen from outside they are one state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// States on the way here. A start counts twice: for the input, and for the superstep it opens.
+    pub step: u64,
+    /// What made it.
+    pub origin: Origin,
+    /// Seq of the checkpoint that made it.
+    pub seq: u64,
+    /// When that was.
+    pub at: Millis,
+    /// Seq of a checkpoint of the state that it grew from; 0: none.
+    pub parent: u64,
+}
+
+/// What makes a state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The input of a run.
+    Start,
+    /// The end of a superstep.
+    #[default]
+    Superstep,
+    /// Somebody changed it by hand.
+    Update,
+    /// It was taken from an earlier state, here or of another thread.
+    Fork,
 }
 
 /// One channel of a checkpoint.

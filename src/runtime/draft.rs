@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Change, Checkpoint, Commit, Epoch, NewEvent, RunError, Slot, Status, TaskState, Verdict,
+    Change, Checkpoint, Commit, Epoch, Lineage, NewEvent, Origin, RunError, Slot, Status,
+    TaskState, Verdict,
 };
 use crate::base::{EffectKey, Millis};
 
@@ -18,6 +19,10 @@ pub(super) struct Draft {
     pub(super) inbox_read_to: Option<u64>,
     pub(super) effects: Vec<(EffectKey, Verdict)>,
     pub(super) closes_superstep: bool,
+    /// What makes the next state, if this makes one.
+    pub(super) origin: Origin,
+    /// The checkpoint it grows from, where that is not the one before.
+    pub(super) grown_from: Option<u64>,
     parent_seq: u64,
 }
 
@@ -47,6 +52,8 @@ impl Draft {
             inbox_read_to: None,
             effects: Vec::new(),
             closes_superstep: false,
+            origin: Origin::Superstep,
+            grown_from: None,
             parent_seq,
         }
     }
@@ -103,7 +110,16 @@ impl Draft {
     }
 
     /// The commit, to be written under `epoch`.
-    pub(super) fn into_commit(self, epoch: Epoch) -> Commit {
+    pub(super) fn into_commit(mut self, epoch: Epoch) -> Commit {
+        if self.closes_superstep || !self.changed.is_empty() {
+            self.state.progress.lineage = Lineage {
+                step: self.state.progress.lineage.step + 1,
+                origin: self.origin,
+                seq: self.state.seq,
+                at: self.state.at,
+                parent: self.grown_from.unwrap_or(self.parent_seq),
+            };
+        }
         Commit {
             epoch,
             parent_seq: self.parent_seq,

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::plan::{self, Planned};
 use super::program::Program;
 use super::runtime::Turn;
-use super::{Error, Runtime, Status, TaskResult, TaskState, ThreadState, fold, kind};
+use super::{Error, Origin, Runtime, Status, TaskResult, TaskState, ThreadState, fold, kind};
 use crate::base::{Problem, RunId, ThreadId};
 
 /// A change to a thread's state.
@@ -48,6 +48,7 @@ impl Runtime {
             data["goto"] = json!(update.goto);
             let before = draft.events.len();
             let abandoned = enter(draft, altering, &update, writes)?;
+            draft.origin = Origin::Update;
             data["abandoned"] = json!(abandoned.0);
             draft.event(kind::STATE_UPDATED, data);
             // First what was done, then what came of it.

@@ -27,6 +27,12 @@ pub enum Letter {
         /// Take back what the run it displaces wrote.
         #[serde(default)]
         rollback: bool,
+        /// Written to channels that are no input, through their reducers.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        writes: BTreeMap<String, Value>,
+        /// Begin on the values of this checkpoint instead of the newest; 0: on none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
         /// Where it stops for somebody to look.
         #[serde(default, skip_serializing_if = "Pauses::is_empty")]
         pauses: Pauses,

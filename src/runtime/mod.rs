@@ -39,7 +39,8 @@ mod turn;
 pub use branch::{Sides, ThreadDiff};
 pub use channels::{Folded, fold};
 pub use checkpoint::{
-    Call, Checkpoint, Interrupt, JoinState, Pauses, Progress, RunError, RunInfo, Slot, Status,
+    Call, Checkpoint, Interrupt, JoinState, Lineage, Origin, Pauses, Progress, RunError, RunInfo,
+    Slot, Status,
     Task, TaskResult, TaskState,
 };
 pub use checkpoint_store::{

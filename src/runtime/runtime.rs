@@ -1,6 +1,6 @@
 //! The door of the room: start, resume, signal, cancel, look.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -62,12 +62,16 @@ pub enum Multitask {
 pub struct Start {
     /// Its input, an object.
     pub input: Value,
+    /// Written to channels that are no input, through their reducers.
+    pub writes: BTreeMap<String, Value>,
     /// Its read-only values, an object.
     pub context: Value,
     /// What to do with a run that goes on.
     pub multitask: Multitask,
     /// Where it stops for somebody to look.
     pub pauses: Pauses,
+    /// Begin on the values of this checkpoint instead of the newest; 0: on none.
+    pub from: Option<u64>,
 }
 
 /// What every part of the room shares.
@@ -129,11 +133,18 @@ impl Runtime {
         let program = shared.keep(graph.clone()).await?;
         let input = program.check_input(start.input)?;
         let context = program.check_context(start.context)?;
+        let written: Vec<(String, Value)> = start.writes.clone().into_iter().collect();
+        program.check_values("input", &written)?;
         let named = start.pauses.before.iter().chain(&start.pauses.after);
         if let Some(name) =
             named.filter(|name| *name != "*").find(|name| program.step(name).is_none())
         {
             return Err(program.unknown_node(name));
+        }
+        if let Some(seq) = start.from.filter(|seq| *seq > 0)
+            && shared.store.state_at(thread, seq).await?.is_none()
+        {
+            return Err(Error::UnknownCheckpoint { thread: thread.clone(), seq });
         }
         let mut displaced = false;
         let moves = |head: &Checkpoint| {
@@ -167,6 +178,8 @@ impl Runtime {
             input,
             context,
             rollback: displaced && start.multitask == Multitask::Rollback,
+            writes: start.writes,
+            from: start.from,
             pauses: start.pauses,
         };
         shared.post(thread, &letter, None).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Checkpoint, Question, Status, TaskState, Usage};
+use super::{Checkpoint, Lineage, Question, Status, TaskState, Usage};
 use crate::base::{Millis, Problem, RunId, ThreadId};
 
 /// How a thread stands.
@@ -86,6 +86,8 @@ pub struct ThreadState {
     pub usage: Usage,
     /// How often each node was started in this run.
     pub visits: BTreeMap<String, u64>,
+    /// Where it stands among the states of its thread.
+    pub lineage: Lineage,
 }
 
 /// A question that waits for an answer.
@@ -141,6 +143,7 @@ impl From<&Checkpoint> for ThreadState {
             wake_at: state.wake_at(),
             usage: state.progress.usage,
             visits: state.progress.visits.clone(),
+            lineage: state.progress.lineage,
         }
     }
 }

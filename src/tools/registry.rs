@@ -89,6 +89,13 @@ impl Registry {
         self.entries.get(name).map(Entry::describe)
     }
 
+    /// Whether there is such a tool and its arguments fit; nothing is called.
+    ///
+    /// Errors: [`Error::UnknownTool`], [`Error::InvalidArguments`].
+    pub fn check(&self, tool: &str, args: &Value) -> Result<(), Error> {
+        self.entry(tool)?.validate(args)
+    }
+
     /// Makes a call, or returns the result it had when it was made before.
     ///
     /// Errors: every variant of [`Error`]; nothing happened unless the tool itself was reached.

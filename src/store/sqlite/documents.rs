@@ -49,17 +49,6 @@ impl Documents for SqliteStore {
         Ok(version)
     }
 
-    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem> {
-        let (of, gone) = (collection.to_owned(), key.to_owned());
-        let rows = self
-            .writer
-            .call(64, move |sql| {
-                sql.run("DELETE FROM documents WHERE collection = ?1 AND key = ?2", [of, gone])
-            })
-            .await?;
-        Ok(rows > 0)
-    }
-
     async fn get(&self, collection: &str, key: &str) -> Result<Option<Document>, Problem> {
         let (of, wanted) = (collection.to_owned(), key.to_owned());
         let row = self
@@ -73,6 +62,18 @@ impl Documents for SqliteStore {
             })
             .await?;
         row.map(|row| document(collection, row)).transpose()
+    }
+
+    async fn remove(&self, collection: &str, key: &str) -> Result<bool, Problem> {
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        let gone = self
+            .writer
+            .call(0, move |sql| {
+                let place = params![collection, key];
+                sql.run("DELETE FROM documents WHERE collection = ?1 AND key = ?2", place)
+            })
+            .await?;
+        Ok(gone > 0)
     }
 
     async fn list(&self, collection: &str, limit: usize) -> Result<Vec<Document>, Problem> {

@@ -2,8 +2,10 @@
 
 mod checkpoints;
 mod document;
+mod langgraph;
 mod optimizing;
 mod refusals;
+mod resources;
 mod restarts;
 mod running;
 pub mod support;

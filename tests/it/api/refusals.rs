@@ -15,13 +15,20 @@ async fn an_unknown_thread_is_404_on_every_route() {
         served.get("/optimize/nobody").await,
         served.post("/optimize/nobody/approve", json!({})).await,
         served.post("/optimize/nobody/reject", json!({})).await,
-        served.get("/threads/nobody/state").await,
-        served.post("/threads/nobody/runs/wait", run.clone()).await,
-        served.post("/threads/nobody/runs/stream", run).await,
     ] {
         assert_eq!(status, 404, "{problem}");
         assert!(problem["code"].as_str().unwrap().ends_with(".unknown_thread"), "{problem}");
     }
+    let nobody = "/threads/00000000-0000-0000-0000-000000000001";
+    for (status, problem) in [
+        served.get(&format!("{nobody}/state")).await,
+        served.post(&format!("{nobody}/runs/wait"), run.clone()).await,
+        served.post(&format!("{nobody}/runs/stream"), run.clone()).await,
+    ] {
+        assert_eq!(status, 404, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().ends_with("not found"), "{problem}");
+    }
+    assert_eq!(served.post("/threads/nobody/runs/wait", run).await.0, 422);
 }
 
 #[tokio::test]
@@ -62,27 +69,29 @@ async fn a_run_that_cannot_begin_leaves_the_thread_idle() {
     let served = Served::start().await;
     let thread = served.thread().await;
     let path = format!("/threads/{thread}/runs/wait");
-    for (body, status, code) in [
-        (json!({"assistant_id": "nothing"}), 404, "agent.unknown_graph"),
-        (json!({"assistant_id": "watch", "input": {}}), 422, "runtime.input_invalid"),
+    for (body, status, word) in [
+        (json!({"assistant_id": "nothing"}), 422, "Invalid assistant"),
+        (json!({"assistant_id": "watch", "input": {}}), 422, "`goal`"),
         (
             json!({"assistant_id": "watch", "input": {"goal": GOAL}, "context": {"colour": "red"}}),
             422,
-            "runtime.context_invalid",
+            "`colour`",
         ),
         (
             json!({"assistant_id": "watch", "input": {"goal": GOAL}, "command": {"resume": 1}}),
             422,
-            "api.invalid_request",
+            "one of them",
         ),
-        (json!({"assistant_id": "watch", "command": {"resume": 1}}), 409, "api.nothing_asked"),
+        (json!({"assistant_id": "watch", "command": {"resume": 1}}), 409, "asks nothing"),
+        (json!({"input": {}}), 422, "assistant_id"),
     ] {
         let (was, problem) = served.post(&path, body).await;
-        assert_eq!((was, problem["code"].as_str().unwrap()), (status, code), "{problem}");
+        assert_eq!(was, status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     }
     let (status, problem) = served.post(&format!("/optimize/{thread}/approve"), json!({})).await;
     assert_eq!((status, &problem["code"]), (409, &"api.nothing_asked".into()));
-    let (_, state) = served.get(&format!("/threads/{thread}/state")).await;
+    let (_, state) = served.get(&format!("/threads/{thread}")).await;
     assert_eq!(state["status"], "idle", "{state}");
 }
 

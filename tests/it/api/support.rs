@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
 use perf_agent::api::{Server, ServerOptions};
+use perf_agent::base::{SseEvent, SseReader};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +47,19 @@ impl Served {
 
     /// A server over the store at `store_url`.
     pub async fn over(store_url: &str) -> Self {
+        Self::of(settings(store_url)).await
+    }
+
+    /// A server of the graphs that tests are made of.
+    pub async fn with_test_graphs(store_url: &str) -> Self {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graphs");
+        let prompts = Some(folder.join("prompts"));
+        Self::of(Settings { graphs: Some(folder), prompts, ..settings(store_url) }).await
+    }
+
+    async fn of(settings: Settings) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let agent = Agent::shared(settings(store_url), "serve").await.unwrap();
+        let agent = Agent::shared(settings, "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind(agent, ServerOptions { listen, config: None }).await.unwrap();
         let base = format!("http://{}", server.listen());
@@ -69,6 +81,34 @@ impl Served {
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         answer(self.client.post(format!("{}{path}", self.base)).json(&body)).await
+    }
+
+    /// Status and body, `null` where there is none.
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}{path}", self.base);
+        let request = self.client.request(method.parse().unwrap(), url).json(&body);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub async fn delete(&self, path: &str) -> u16 {
+        self.client.delete(format!("{}{path}", self.base)).send().await.unwrap().status().as_u16()
+    }
+
+    /// A POST without a body.
+    pub async fn post_text(&self, path: &str) -> (u16, String) {
+        let response = self.client.post(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// The events that a POST is answered with.
+    pub async fn events(&self, path: &str, body: Value) -> Vec<(String, String, Value)> {
+        let url = format!("{}{path}", self.base);
+        let response = self.client.post(url).json(&body).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        events(&response.text().await.unwrap())
     }
 
     pub async fn text(&self, path: &str) -> String {
@@ -105,4 +145,19 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     (status, response.json().await.unwrap())
+}
+
+/// The events of a stream: name, id, data.
+pub fn events(text: &str) -> Vec<(String, String, Value)> {
+    let mut data = Vec::new();
+    SseReader::new(1 << 22).feed(text.as_bytes(), |event| match event {
+        SseEvent::Data(bytes) => data.push(serde_json::from_slice(bytes).unwrap()),
+        SseEvent::TooLong => panic!("an event of over 4 MiB"),
+    });
+    let field = |block: &str, name: &str| {
+        let value = block.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap_or_default().trim().to_owned()
+    };
+    let blocks = text.split("\n\n").filter(|block| block.contains("data:"));
+    blocks.zip(data).map(|(b, data)| (field(b, "event:"), field(b, "id:"), data)).collect()
 }

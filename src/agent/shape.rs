@@ -1,0 +1,118 @@
+//! A graph as clients see it: what leads where, and what it takes and gives.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Agent, Error};
+use crate::graph::{Channel, EdgeTarget, Graph, Lifetime, Route};
+
+/// Nodes, edges and schemas of a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphShape {
+    /// Its name.
+    pub name: String,
+    /// One sentence.
+    pub description: String,
+    /// Nodes, in file order.
+    pub nodes: Vec<String>,
+    /// Edges, the first from the start; `on_error` routes included.
+    pub edges: Vec<ShapeEdge>,
+    /// Where a run starts.
+    pub start: Vec<String>,
+    /// JSON Schema of each channel that is part of its state.
+    pub state: BTreeMap<String, Value>,
+    /// Channels that a caller writes; true where required.
+    pub input: BTreeMap<String, bool>,
+    /// Channels that a finished run answers with.
+    pub output: Vec<String>,
+    /// JSON Schema of each read-only value.
+    pub context: BTreeMap<String, Value>,
+}
+
+/// One edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeEdge {
+    /// `None`: the start.
+    pub from: Option<String>,
+    /// `None`: the end.
+    pub to: Option<String>,
+    /// The condition; `None`: always taken.
+    pub when: Option<String>,
+}
+
+impl GraphShape {
+    /// JSON Schema of an object with these channels; `required` are those that must be there.
+    pub fn schema(&self, channels: &[String], required: &[String]) -> Value {
+        let properties: Map<String, Value> = channels
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.state.get(name)?.clone())))
+            .collect();
+        let mut schema = json!({"type": "object", "properties": properties});
+        if !required.is_empty() {
+            schema["required"] = json!(required);
+        }
+        schema
+    }
+
+    /// Whether a finished run answers with all of its state that lasts.
+    pub fn answers_with_all(&self) -> bool {
+        self.state.keys().all(|name| self.output.contains(name))
+    }
+}
+
+impl From<&Graph> for GraphShape {
+    fn from(graph: &Graph) -> Self {
+        let name = |ix: usize| graph.nodes[ix].name.clone();
+        let lasts = |channel: &Channel| channel.lifetime != Lifetime::Step;
+        Self {
+            name: graph.name.clone(),
+            description: graph.description.clone(),
+            nodes: graph.nodes.iter().map(|node| node.name.clone()).collect(),
+            edges: edges(graph),
+            start: graph.start.iter().map(|&ix| name(ix)).collect(),
+            state: graph
+                .channels
+                .iter()
+                .filter(|(_, channel)| lasts(channel))
+                .map(|(name, channel)| (name.clone(), channel.schema.clone()))
+                .collect(),
+            input: graph.input.clone(),
+            output: graph.output.clone(),
+            context: graph.context.clone(),
+        }
+    }
+}
+
+fn edges(graph: &Graph) -> Vec<ShapeEdge> {
+    let name = |ix: usize| graph.nodes[ix].name.clone();
+    let target = |to: &EdgeTarget| match to {
+        EdgeTarget::End => None,
+        EdgeTarget::Node(ix) => Some(name(*ix)),
+    };
+    let start = |&ix: &usize| ShapeEdge { from: None, to: Some(name(ix)), when: None };
+    let mut edges: Vec<ShapeEdge> = graph.start.iter().map(start).collect();
+    for node in &graph.nodes {
+        let edge = |to, when| ShapeEdge { from: Some(node.name.clone()), to, when };
+        match &node.route {
+            Route::Always(targets) => edges.extend(targets.iter().map(|to| edge(target(to), None))),
+            Route::First(ways) => edges.extend(ways.iter().map(|(when, to)| {
+                edge(target(to), Some(when.clone().unwrap_or_else(|| "else".to_owned())))
+            })),
+        }
+        for way in &node.on_error {
+            let when = way.when.clone().unwrap_or_else(|| "error".to_owned());
+            edges.push(edge(way.to.map(name), Some(when)));
+        }
+    }
+    edges
+}
+
+impl Agent {
+    /// A graph as clients see it.
+    ///
+    /// Errors: [`Error::UnknownGraph`].
+    pub fn graph_shape(&self, graph: &str) -> Result<GraphShape, Error> {
+        Ok(GraphShape::from(&*self.graph(graph)?))
+    }
+}

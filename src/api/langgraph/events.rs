@@ -1,0 +1,334 @@
+//! The journal of a run as the events of LangGraph's stream modes.
+
+use serde_json::{Map, Value, json};
+
+use super::follow::{answered, problem_of};
+use super::protocol::{Place, stamp, step, task_id};
+use super::record::{Execution, Mode, RunRecord};
+use super::refusal::Refusal;
+use super::snapshot::{checkpoint, id_of, source, value_of};
+use crate::agent::{JournalEntry, ThreadState};
+use crate::api::state::App;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Said {
+    pub(super) event: &'static str,
+    pub(super) data: Value,
+}
+
+/// Turns journal entries into events.
+pub(super) struct Translator {
+    app: App,
+    run: RunRecord,
+    execution: Execution,
+    /// Seq of the newest checkpoint that was looked at.
+    seen: u64,
+    /// The state that is open.
+    state: Option<ThreadState>,
+    /// A superstep is over, and its state has not been sent.
+    closing: bool,
+    /// Whether anything but answers came: the next answer belongs to another run.
+    worked: bool,
+    /// Id of the state that was sent last.
+    parent_id: Option<String>,
+    said: Vec<Said>,
+}
+
+impl Translator {
+    /// Of a run that was handed over.
+    pub(super) fn new(app: &App, run: RunRecord, execution: Execution) -> Self {
+        Self {
+            app: app.clone(),
+            seen: execution.seq_from,
+            run,
+            execution,
+            state: None,
+            closing: false,
+            worked: false,
+            parent_id: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// Sends these kinds instead of those that the run was made with.
+    pub(super) fn set_modes(&mut self, modes: std::collections::BTreeSet<Mode>) {
+        self.run.order.modes = modes;
+    }
+
+    pub(super) fn run(&self) -> &RunRecord {
+        &self.run
+    }
+
+    /// The events of an entry, and whether the run is over with it. `None`: the entry belongs to the run after this one.
+    pub(super) async fn entry(
+        &mut self,
+        entry: &JournalEntry,
+    ) -> Result<Option<(Vec<Said>, bool)>, Refusal> {
+        let data = &entry.data;
+        let node = data["node"].as_str().unwrap_or_default();
+        let mut over = false;
+        match entry.kind.as_str() {
+            "RUN_STARTED" => self.started().await?,
+            "RUN_FORKED" => self.state = self.advance().await?,
+            "RESUMED" if self.worked => return Ok(None),
+            "RESUMED" => self.resumed(node).await?,
+            "STEP_STARTED" => self.step_started(node).await?,
+            "STEP_FINISHED" => self.step_finished(node, data),
+            "INTERRUPT" => self.interrupted(node, data),
+            "CUSTOM" => self.say(Mode::Custom, "custom", || data["data"].clone()),
+            "RUN_FINISHED" => {
+                self.close().await?;
+                over = true;
+            }
+            "RUN_ERROR" => {
+                self.close().await?;
+                let problem = problem_of(data);
+                let (error, message, hint) = (problem.code, problem.message, problem.hint);
+                let data =
+                    json!({"error": error, "message": message, "hint": hint, "node": data["node"]});
+                self.said.push(Said { event: "error", data });
+                over = true;
+            }
+            "RUN_CANCELLED" => {
+                let data =
+                    json!({"error": "UserInterrupt", "message": "User interrupted this run"});
+                self.said.push(Said { event: "error", data });
+                over = true;
+            }
+            _ => {}
+        }
+        self.worked |= !matches!(entry.kind.as_str(), "RESUMED" | "RUN_STARTED" | "RUN_FORKED");
+        Ok(Some((std::mem::take(&mut self.said), over)))
+    }
+
+    /// The last events of a run that is held: it asks nothing, and waits.
+    pub(super) fn held(&mut self) -> Vec<Said> {
+        self.asked(json!([]));
+        std::mem::take(&mut self.said)
+    }
+
+    async fn started(&mut self) -> Result<(), Refusal> {
+        let Some(state) = self.advance().await? else { return Ok(()) };
+        if self.wants_states() {
+            let parent = match state.lineage.parent {
+                0 => None,
+                seq => self.app.agent().state_at(&self.run.thread, seq).await?,
+            };
+            self.say_checkpoint(&state, Some(parent.as_ref()));
+        }
+        self.say_state(&state);
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// A run that goes on says first where it stands.
+    async fn resumed(&mut self, node: &str) -> Result<(), Refusal> {
+        if self.state.is_none() {
+            let seq = self.execution.seq_from;
+            self.state = self.app.agent().state_at(&self.run.thread, seq).await?;
+            if let Some(state) = self.state.clone() {
+                let app = self.app.clone();
+                self.parent_id = Some(id_of(&state.lineage));
+                self.say(Mode::Values, "values", || json!(answered(&app, &state)));
+            }
+        }
+        let nodes = match (&self.state, node) {
+            (Some(state), "") => state.next.clone(),
+            (_, node) => vec![node.to_owned()],
+        };
+        for node in nodes {
+            self.say_task(&node);
+        }
+        Ok(())
+    }
+
+    async fn step_started(&mut self, node: &str) -> Result<(), Refusal> {
+        self.close().await?;
+        let held = |state: &ThreadState| state.held.iter().any(|held| held == node);
+        if !self.state.as_ref().is_some_and(held) {
+            self.say_task(node);
+        }
+        Ok(())
+    }
+
+    fn step_finished(&mut self, node: &str, data: &Value) {
+        self.closing = true;
+        if data["error"].is_null() {
+            self.say(Mode::Updates, "updates", || json!({node: data["writes"]}));
+        }
+        let id = self.task_id(node);
+        let error = data["error"]["message"].clone();
+        self.say_debugged(Mode::Tasks, "tasks", "task_result", || {
+            json!({"id": id, "name": node, "error": error, "result": data["writes"], "interrupts": []})
+        });
+    }
+
+    fn interrupted(&mut self, node: &str, data: &Value) {
+        let asked = json!([{"value": value_of(&data["question"]), "id": data["id"]}]);
+        self.asked(asked.clone());
+        let id = self.task_id(node);
+        self.say_debugged(
+            Mode::Tasks,
+            "tasks",
+            "task_result",
+            || json!({"id": id, "name": node, "error": null, "result": {}, "interrupts": asked}),
+        );
+    }
+
+    /// Questions go with the updates, or with the values where nobody wants updates.
+    fn asked(&mut self, questions: Value) {
+        let modes = &self.run.order.modes;
+        let mode = if modes.contains(&Mode::Updates) { Mode::Updates } else { Mode::Values };
+        let event = if mode == Mode::Updates { "updates" } else { "values" };
+        self.say(mode, event, || json!({"__interrupt__": questions}));
+    }
+
+    /// Sends the state that the supersteps before led to.
+    async fn close(&mut self) -> Result<(), Refusal> {
+        if !std::mem::take(&mut self.closing) {
+            return Ok(());
+        }
+        if let Some(state) = self.advance().await? {
+            self.say_state(&state);
+            self.state = Some(state);
+        }
+        Ok(())
+    }
+
+    /// The next state that the run has made.
+    async fn advance(&mut self) -> Result<Option<ThreadState>, Refusal> {
+        if !self.wants_states() {
+            return Ok(None);
+        }
+        let agent = self.app.agent();
+        while let Some(state) = agent.state_at(&self.run.thread, self.seen + 1).await? {
+            self.seen = state.seq;
+            if state.run == self.execution.run && state.lineage.seq == state.seq {
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
+    }
+
+    fn wants_states(&self) -> bool {
+        let wanted = [Mode::Values, Mode::Checkpoints, Mode::Debug, Mode::Tasks];
+        wanted.iter().any(|mode| self.run.order.modes.contains(mode))
+    }
+
+    fn say_state(&mut self, state: &ThreadState) {
+        let app = self.app.clone();
+        self.say(Mode::Values, "values", || json!(answered(&app, state)));
+        self.say_checkpoint(state, None);
+    }
+
+    /// `input`: the state before the input was applied, which grew from that one.
+    fn say_checkpoint(&mut self, state: &ThreadState, input: Option<Option<&ThreadState>>) {
+        let modes = &self.run.order.modes;
+        if !modes.contains(&Mode::Checkpoints) && !modes.contains(&Mode::Debug) {
+            return;
+        }
+        let lineage = &state.lineage;
+        let place = Place { seq: lineage.seq, input: input.is_some() };
+        let id = place.id(lineage);
+        let starts = lineage.origin == crate::agent::Origin::Start;
+        let parent = match input {
+            Some(parent) => parent.map(|parent| id_of(&parent.lineage)),
+            None if starts => Some(Place { input: true, ..place }.id(lineage)),
+            None => self.parent_id.clone(),
+        };
+        let values = match input {
+            None => json!(state.values),
+            Some(parent) => json!(parent.map(|parent| &parent.values).cloned().unwrap_or_default()),
+        };
+        let next = if input.is_some() { vec!["__start__".to_owned()] } else { state.next.clone() };
+        let tasks: Vec<Value> = next
+            .iter()
+            .map(|node| {
+                let id = task_id(self.run.thread.as_str(), lineage, node);
+                json!({"id": id, "name": node, "interrupts": [], "state": null})
+            })
+            .collect();
+        let payload = json!({
+            "config": self.config(&id),
+            "parent_config": parent.as_deref().map(|id| self.config(id)),
+            "values": values,
+            "metadata": {
+                "source": source(lineage, input.is_some()),
+                "step": step(lineage, input.is_some()),
+                "parents": {},
+            },
+            "next": next,
+            "tasks": tasks,
+        });
+        self.say(Mode::Checkpoints, "checkpoints", || payload.clone());
+        if self.run.order.modes.contains(&Mode::Debug) {
+            let mut payload = payload;
+            let thread = &self.run.thread;
+            payload["checkpoint"] = checkpoint(thread, &id);
+            payload["parent_checkpoint"] = json!(parent.map(|id| checkpoint(thread, &id)));
+            let data = json!({
+                "step": step(lineage, input.is_some()),
+                "timestamp": stamp(lineage.at),
+                "type": "checkpoint",
+                "payload": payload,
+            });
+            self.said.push(Said { event: "debug", data });
+        }
+        self.parent_id = Some(id);
+    }
+
+    fn say_task(&mut self, node: &str) {
+        let id = self.task_id(node);
+        let Some(state) = &self.state else { return };
+        let input = json!(state.values);
+        let metadata = Value::Object(self.run.metadata.clone());
+        self.say_debugged(Mode::Tasks, "tasks", "task", || {
+            json!({
+                "id": id,
+                "name": node,
+                "input": input,
+                "triggers": [format!("branch:to:{node}")],
+                "metadata": metadata,
+                "interrupts": [],
+            })
+        });
+    }
+
+    /// Says something as what it is, and once more with its time.
+    fn say_debugged(
+        &mut self,
+        mode: Mode,
+        event: &'static str,
+        kind: &str,
+        data: impl Fn() -> Value,
+    ) {
+        self.say(mode, event, &data);
+        let Some(state) = &self.state else { return };
+        let (step, timestamp) = (step(&state.lineage, false) + 1, stamp(state.updated));
+        self.say(
+            Mode::Debug,
+            "debug",
+            || json!({"step": step, "timestamp": timestamp, "type": kind, "payload": data()}),
+        );
+    }
+
+    fn say(&mut self, mode: Mode, event: &'static str, data: impl FnOnce() -> Value) {
+        if self.run.order.modes.contains(&mode) {
+            let data = data();
+            self.said.push(Said { event, data });
+        }
+    }
+
+    fn task_id(&self, node: &str) -> String {
+        let state = self.state.as_ref();
+        state.map_or_else(String::new, |s| task_id(self.run.thread.as_str(), &s.lineage, node))
+    }
+
+    fn config(&self, id: &str) -> Value {
+        let mut configurable: Map<String, Value> = self.run.configurable();
+        configurable.insert("checkpoint_ns".to_owned(), json!(""));
+        configurable.insert("checkpoint_id".to_owned(), json!(id));
+        json!({"configurable": configurable})
+    }
+}

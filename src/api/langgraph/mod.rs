@@ -1,0 +1,33 @@
+//! LangGraph's wire protocol over the agent's door, so that its clients work unchanged. Graphs are assistants.
+
+mod assistants;
+mod crons;
+mod events;
+mod follow;
+mod graph_routes;
+mod info;
+mod items;
+mod launch;
+mod order;
+mod picture;
+mod protocol;
+mod record;
+mod refusal;
+mod register;
+mod run_list;
+mod runs;
+mod schedule;
+mod searching;
+mod snapshot;
+mod states;
+mod streams;
+mod threads;
+mod webhook;
+
+pub(super) use assistants::keep_own;
+pub(super) use crons::watch as watch_crons;
+pub(super) use follow::take_up;
+pub(super) use graph_routes::{patient, quick};
+pub(super) use refusal::Detail;
+pub(super) use register::Register;
+use searching::{Order, PAGINATION_TOTAL, contains, page, selected};

@@ -1,0 +1,8 @@
+//! LangGraph's wire protocol, spoken by its clients and by hand.
+
+mod kept;
+mod pausing;
+mod streaming;
+mod threads;
+mod trace;
+mod travelling;
