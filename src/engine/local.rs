@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::{Clock, Millis, Problem, ThreadId};
+use crate::base::{Clock, Coded, Millis, Problem, ThreadId};
 use crate::runtime::{Activate, CheckpointStore, Engine, Error, Next, Status};
 
 /// How often threads are looked for that are ready and that nobody woke [ms].
@@ -19,6 +19,8 @@ const RECONCILE_MS: u64 = 15_000;
 const STALE_MS: u64 = 10_000;
 /// Threads that one look at the store brings.
 const BATCH: usize = 1_024;
+/// Pause before a store that failed is asked again [ms].
+const STORE_RETRY_MS: u64 = 1_000;
 /// How often a failing store is tried again before `run_to_rest` gives up.
 const RETRIES_MAX: u32 = 5;
 
@@ -135,13 +137,24 @@ impl Engine for Local {
     ) -> Result<(), Error> {
         let mut woken = self.woken.lock().await;
         let mut desk = Desk::new(activate, stop.clone());
-        self.find_ready(&mut desk, Millis(u64::MAX)).await?;
+        // Whatever the store does, threads must not be left alone for it.
+        while let Err(error) = self.find_ready(&mut desk, Millis(u64::MAX)).await {
+            complain(&error);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = self.clock.sleep_ms(STORE_RETRY_MS) => {}
+            }
+        }
         let mut look_again = self.clock.now().plus(RECONCILE_MS);
         let simulated = self.clock.is_simulated();
         let mut wake = None;
         while !stop.is_cancelled() {
             if std::mem::take(&mut desk.moved) {
-                wake = self.earliest(&desk).await?;
+                wake = self.earliest(&desk).await.unwrap_or_else(|error| {
+                    complain(&error);
+                    Some(self.clock.now().plus(STORE_RETRY_MS))
+                });
             }
             // Sleeping moves a simulated clock: not while a node is at work in it.
             let may_sleep = wake.is_some() && (!simulated || desk.running.is_empty());
@@ -157,16 +170,22 @@ impl Engine for Local {
                     desk.moved = true;
                 }
                 () = self.clock.sleep_until(wake.unwrap_or_default()), if may_sleep => {
-                    for thread in self.store.due(self.clock.now(), BATCH).await? {
-                        desk.start(thread);
-                    }
                     desk.start_due(self.clock.now());
                     desk.moved = true;
+                    if let Err(error) = self.find_due(&mut desk).await {
+                        complain(&error);
+                        desk.moved = false;
+                        wake = Some(self.clock.now().plus(STORE_RETRY_MS));
+                    }
                 }
                 () = self.clock.sleep_until(look_again), if !simulated => {
                     let now = self.clock.now();
                     look_again = now.plus(RECONCILE_MS);
-                    self.find_ready(&mut desk, Millis(now.0.saturating_sub(STALE_MS))).await?;
+                    let stale = Millis(now.0.saturating_sub(STALE_MS));
+                    if let Err(error) = self.find_ready(&mut desk, stale).await {
+                        complain(&error);
+                        look_again = now.plus(STORE_RETRY_MS);
+                    }
                 }
             }
         }
@@ -181,6 +200,11 @@ impl Local {
         for thread in self.store.stale_ready(older, BATCH).await? {
             desk.start(thread);
         }
+        self.find_due(desk).await
+    }
+
+    /// Threads whose timer has rung.
+    async fn find_due(&self, desk: &mut Desk) -> Result<(), Error> {
         for thread in self.store.due(self.clock.now(), BATCH).await? {
             desk.start(thread);
         }
@@ -276,6 +300,10 @@ impl Desk {
             self.start(thread);
         }
     }
+}
+
+fn complain(error: &Error) {
+    tracing::warn!(code = error.code(), "threads are looked for again in a moment: {error}");
 }
 
 fn panicked() -> Problem {

@@ -26,6 +26,8 @@ pub(super) struct Activation<'a> {
     pub(super) results: Vec<TaskResult>,
     pub(super) emit: mpsc::UnboundedSender<NewEvent>,
     pub(super) emitted: mpsc::UnboundedReceiver<NewEvent>,
+    /// What tasks said and the store would not take yet.
+    pub(super) unsaid: Vec<NewEvent>,
 }
 
 impl<'a> Activation<'a> {
@@ -39,7 +41,8 @@ impl<'a> Activation<'a> {
         let (emit, emitted) = mpsc::unbounded_channel();
         let (epoch, head) = (opened.epoch, opened.head);
         let (inbox, results) = (opened.inbox, opened.results);
-        Ok(Self { shared, turn, thread, epoch, head, inbox, results, emit, emitted })
+        let unsaid = Vec::new();
+        Ok(Self { shared, turn, thread, epoch, head, inbox, results, emit, emitted, unsaid })
     }
 
     /// Runs until the thread has nothing to do now, or `stop`.

@@ -23,12 +23,25 @@ pub(super) struct Ledger {
     pub(super) task: String,
     /// The effect that is in doubt, once one is.
     pub(super) doubt: Mutex<Option<EffectKey>>,
+    /// Why the store could not keep the ledger, once it could not.
+    pub(super) broken: Mutex<Option<Problem>>,
 }
 
 impl Ledger {
     /// The effect that made the task stop, if one did.
     pub(super) fn take_doubt(&self) -> Option<EffectKey> {
         self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The store's failure that made the task stop, if one did: no fault of the node.
+    pub(super) fn take_broken(&self) -> Option<Problem> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn unavailable(&self, problem: Problem) -> NodeError {
+        let broken = Some(problem.clone());
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+        NodeError { class: ErrorClass::Unavailable, problem, retry_after_ms: None }
     }
 }
 
@@ -40,7 +53,7 @@ impl Effects for Ledger {
 
     async fn begin(&self, key: &EffectKey, policy: &str) -> Result<Option<Value>, NodeError> {
         let begun = self.store.effect_begin(&self.thread, self.epoch, key, policy).await;
-        match begun.map_err(unavailable)? {
+        match begun.map_err(|problem| self.unavailable(problem))? {
             Begun::Fresh => Ok(None),
             Begun::Done(result) => Ok(Some(result)),
             Begun::InDoubt if policy != AT_MOST_ONCE => Ok(None),
@@ -53,7 +66,8 @@ impl Effects for Ledger {
     }
 
     async fn finish(&self, key: &EffectKey, result: &Value) -> Result<(), NodeError> {
-        self.store.effect_finish(key, result).await.map_err(unavailable)
+        let finished = self.store.effect_finish(key, result).await;
+        finished.map_err(|problem| self.unavailable(problem))
     }
 }
 
@@ -76,11 +90,6 @@ pub(super) fn doubt_question(node: &str) -> Question {
         expires_at: None,
         on_expiry: None,
     }
-}
-
-/// A store that failed.
-pub(super) fn unavailable(problem: Problem) -> NodeError {
-    NodeError { class: ErrorClass::Fatal, problem, retry_after_ms: None }
 }
 
 fn in_doubt(task: &str) -> NodeError {

@@ -30,7 +30,9 @@ impl Activation<'_> {
         program: &Arc<Program>,
         stop: &CancellationToken,
     ) -> Result<bool, Error> {
-        let ends = self.run_tasks(head, program, stop).await?;
+        let mut ends = self.run_tasks(head, program, stop).await?;
+        // In the order of the plan, whoever ended first: one seed, one history.
+        ends.sort_unstable_by_key(|(index, _)| *index);
         let mut draft = Draft::after(head, self.clock().now());
         let recovered = self.recover(&mut draft);
         let moved = self.settle(&mut draft, program, ends) || recovered;
@@ -69,18 +71,23 @@ impl Activation<'_> {
             .map(|(index, job)| {
                 let store = &store;
                 async move {
-                    let end = job.run().await;
-                    if let End::Finished(result) = &end
-                        && keep_each
-                        && !store.put_task_writes(thread, epoch, result, Vec::new()).await?
-                    {
-                        return Err(Error::Fenced(thread.clone()));
+                    match job.run().await {
+                        End::Broken(problem) => Err(Error::Store(problem)),
+                        End::Finished(result)
+                            if keep_each
+                                && !store
+                                    .put_task_writes(thread, epoch, &result, Vec::new())
+                                    .await? =>
+                        {
+                            Err(Error::Fenced(thread.clone()))
+                        }
+                        end => Ok((index, end)),
                     }
-                    Ok((index, end))
                 }
             })
             .collect();
         let mut ends = Vec::with_capacity(running.len());
+        let mut broken = None;
         let mut stopping = stop.is_cancelled();
         let clock = self.clock().clone();
         let mut grace = std::pin::pin!(async {
@@ -97,13 +104,20 @@ impl Activation<'_> {
             tokio::select! {
                 biased;
                 end = running.next() => match end {
-                    Some(end) => ends.push(end?),
-                    None => return Ok(ends),
+                    Some(Ok(end)) => ends.push(end),
+                    // What the others do is worth finishing: their results are kept one by one.
+                    Some(Err(error @ Error::Store(_))) => broken = Some(error),
+                    Some(Err(error)) => return Err(error),
+                    None => return broken.map_or(Ok(ends), Err),
                 },
                 Some(event) = self.emitted.recv() => {
-                    let mut events = vec![event];
-                    events.extend(self.take_emitted());
-                    self.append(events).await?;
+                    self.unsaid.push(event);
+                    let events = self.take_emitted();
+                    match self.append(events.clone()).await {
+                        // Said with the next commit; no reason to cut the tasks off.
+                        Err(Error::Store(_)) => self.unsaid = events,
+                        said => said?,
+                    }
                 }
                 () = &mut grace => return Ok(ends),
                 () = stop.cancelled(), if !stopping => {
@@ -142,7 +156,7 @@ impl Activation<'_> {
         let mut moved = false;
         let mut failure: Option<(String, NodeError)> = None;
         for (index, end) in ends {
-            moved |= !matches!(end, End::Stopped);
+            moved |= !matches!(end, End::Stopped | End::Broken(_));
             if let Some(failed) = self.enter(draft, index, end) {
                 failure.get_or_insert(failed);
             }
@@ -186,7 +200,7 @@ impl Activation<'_> {
                 draft.state.tasks[index].state = TaskState::Ready;
                 return Some((node, error));
             }
-            End::Stopped => {}
+            End::Stopped | End::Broken(_) => {}
         }
         None
     }
@@ -295,6 +309,8 @@ impl Activation<'_> {
 
     /// Takes what tasks have said and nobody has written down yet.
     fn take_emitted(&mut self) -> Vec<NewEvent> {
-        std::iter::from_fn(|| self.emitted.try_recv().ok()).collect()
+        let mut events = std::mem::take(&mut self.unsaid);
+        events.extend(std::iter::from_fn(|| self.emitted.try_recv().ok()));
+        events
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum End {
     Failed(NodeError),
     /// It was stopped before it was done: it stays planned.
     Stopped,
+    /// The store could not keep its ledger: it stays planned, and the thread is tried again.
+    Broken(Problem),
 }
 
 /// All that running one task takes.
@@ -66,6 +68,7 @@ impl Job {
             run: self.state.run.effects_of().clone(),
             task: path.clone(),
             doubt: Mutex::new(None),
+            broken: Mutex::new(None),
         });
         let frame = program.places[ix].frame;
         let mut cx = self.context(node, frame, path, ledger.clone());
@@ -97,6 +100,9 @@ impl Job {
                 },
                 Err(error) => error,
             };
+            if let Some(problem) = ledger.take_broken() {
+                return End::Broken(problem);
+            }
             if error.class == ErrorClass::InDoubt
                 && let Some(key) = ledger.take_doubt()
             {
@@ -216,10 +222,11 @@ impl Job {
         let kept = Kept::new(&self.state, node, cache, view)?;
         let begun =
             self.store.effect_begin(&self.state.thread, self.epoch, &kept.key, CACHED).await;
-        let found = match begun.map_err(|problem| effects::unavailable(problem))? {
-            Begun::Done(found) => found,
-            Begun::Fresh | Begun::InDoubt => return Ok(Remembered::No(kept)),
-            Begun::Fenced => return Err(effects::fenced(&self.state.thread)),
+        let found = match begun {
+            Ok(Begun::Done(found)) => found,
+            // A store that fails is the commit's to report; an answer can be found again.
+            Ok(Begun::Fresh | Begun::InDoubt) | Err(_) => return Ok(Remembered::No(kept)),
+            Ok(Begun::Fenced) => return Err(effects::fenced(&self.state.thread)),
         };
         let fresh = found["until_ms"].as_u64().is_some_and(|until| self.clock.now().0 < until);
         match serde_json::from_value::<TaskResult>(found["result"].clone()) {
@@ -231,11 +238,14 @@ impl Job {
         }
     }
 
-    async fn remember(&self, kept: Option<&Kept>, result: &TaskResult) -> Result<(), NodeError> {
-        let Some(kept) = kept else { return Ok(()) };
+    async fn remember(&self, kept: Option<&Kept>, result: &TaskResult) {
+        let Some(kept) = kept else { return };
         let until_ms = self.clock.now().plus(kept.ttl_ms).0;
         let value = json!({ "until_ms": until_ms, "result": result });
-        self.store.effect_finish(&kept.key, &value).await.map_err(effects::unavailable)
+        if let Err(problem) = self.store.effect_finish(&kept.key, &value).await {
+            // What is not remembered is done again; a store that stays away is the commit's to report.
+            tracing::debug!(%problem, "an answer was not remembered");
+        }
     }
 
     fn context(

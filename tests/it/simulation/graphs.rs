@@ -1,0 +1,160 @@
+//! Random graphs, as files: the loader proves each one before it is run.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use perf_agent::base::{Rng, SeededRng};
+use perf_agent::graph::{Effect, Graph, Source, ToolFacts, Vocabulary, load};
+use serde_json::json;
+
+/// What the worker of a node does, beside writing its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    Plain,
+    /// Side effects under the ledger.
+    Effect(&'static str),
+    /// Asks a person.
+    Ask,
+    /// Waits for a timer.
+    Timer,
+    /// Waits for a signal that bears the node's name.
+    Signal,
+    /// Fails now and then, sometimes for good.
+    Flaky,
+    /// Takes longer than its timeout now and then.
+    Slow,
+    /// Panics now and then.
+    Panics,
+}
+
+/// A graph, and what its nodes do.
+pub struct Sample {
+    pub graph: Arc<Graph>,
+    pub roles: HashMap<String, Role>,
+}
+
+/// Distinct graphs: loading one costs more than running it.
+const SAMPLES: u64 = 400;
+
+/// The graph of `seed`.
+pub fn sample(seed: u64) -> Arc<Sample> {
+    static KNOWN: Mutex<Option<HashMap<u64, Arc<Sample>>>> = Mutex::new(None);
+    let key = seed % SAMPLES;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.get_or_insert_default().entry(key).or_insert_with(|| Arc::new(draw(key))).clone()
+}
+
+/// Below `n`, uniform.
+pub fn below(rng: &mut SeededRng, n: u64) -> u64 {
+    rng.next_u64() % n.max(1)
+}
+
+fn draw(seed: u64) -> Sample {
+    let mut rng = SeededRng::stream(seed, "simulated graph");
+    let count = 2 + below(&mut rng, 6) as usize;
+    let roles: Vec<Role> = (0..count).map(|_| role(&mut rng)).collect();
+    let text = text(seed, &roles, &mut rng);
+    let any =
+        ToolFacts { effect: Effect::Read, approval: false, args: json!(true), output: json!(true) };
+    let vocabulary =
+        Vocabulary { tools: [("work".to_owned(), any)].into(), ..Vocabulary::default() };
+    let source = Source { file: format!("{seed}.yaml"), text: text.clone() };
+    let graph = load(&source, &vocabulary).unwrap_or_else(|findings| {
+        let found: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        panic!("{text}\n{found}")
+    });
+    let roles = roles.into_iter().enumerate().map(|(ix, role)| (format!("n{ix}"), role)).collect();
+    Sample { graph: Arc::new(graph), roles }
+}
+
+fn role(rng: &mut SeededRng) -> Role {
+    match below(rng, 16) {
+        0 => Role::Effect("idempotent"),
+        1 => Role::Effect("probe"),
+        2..=4 => Role::Effect("at_most_once"),
+        5 | 6 => Role::Ask,
+        7 => Role::Timer,
+        8 => Role::Signal,
+        9 | 10 => Role::Flaky,
+        11 => Role::Slow,
+        12 => Role::Panics,
+        _ => Role::Plain,
+    }
+}
+
+/// Shared channels that any number of nodes may write at once.
+const SHARED: [&str; 7] = ["total", "least", "most", "items", "kinds", "facts", "talk"];
+
+fn text(seed: u64, roles: &[Role], rng: &mut SeededRng) -> String {
+    let mut state = String::from(
+        "  total: { type: integer, reducer: sum, default: 0 }
+  least: { type: integer, reducer: min, default: 1000 }
+  most: { type: integer, reducer: max, default: 0 }
+  items: { type: { array: integer }, reducer: append, default: [] }
+  kinds: { type: { array: integer }, reducer: union }
+  facts: { type: object, reducer: merge }
+  talk: { type: { array: object }, reducer: messages, lifetime: run }\n",
+    );
+    let mut nodes = String::new();
+    let mut edges = String::from("  - start -> n0\n");
+    let count = roles.len();
+    // Every node but the first hangs on an earlier one, so that all are reached.
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for ix in 1..count {
+        next[below(rng, ix as u64) as usize].push(ix);
+    }
+    for (ix, role) in roles.iter().enumerate() {
+        let own = below(rng, 3) == 0;
+        let repeats = own && *role == Role::Plain && below(rng, 2) == 0;
+        let writes = if own { format!("r{ix}") } else { SHARED[below(rng, 7) as usize].to_owned() };
+        if own {
+            let lifetime =
+                ["thread", "run", "step"][below(rng, if repeats { 2 } else { 3 }) as usize];
+            writeln!(state, "  r{ix}: {{ type: integer, default: 0, lifetime: {lifetime} }}")
+                .unwrap();
+        }
+        let mut more = String::new();
+        if repeats {
+            write!(more, ", reads: [r{ix}], repeat: {{ every: 5s, until: \"r{ix} % 4 == 0\" }}")
+                .unwrap();
+        }
+        if matches!(role, Role::Flaky | Role::Slow | Role::Panics) && below(rng, 2) == 0 {
+            let to = next[ix].first().map_or("end".to_owned(), |to| format!("n{to}"));
+            write!(more, ", on_error: [{{ to: {to} }}]").unwrap();
+        }
+        let retries = below(rng, 4);
+        writeln!(
+            nodes,
+            "  n{ix}: {{ tool: work, writes: {writes}, timeout: 60s, retry: {{ max: {retries}, initial: 500ms }}{more} }}"
+        )
+        .unwrap();
+        edges.push_str(&ways(ix, &next[ix], count, rng));
+    }
+    format!(
+        "schema: graph/v1\nname: sample{seed}\ninput: {{ given: {{ type: integer, optional: true }} }}
+state:\n{state}output: [total, items]\nlimits: {{ supersteps: 60, visits_per_node: 6 }}\nnodes:\n{nodes}edges:\n{edges}"
+    )
+}
+
+/// Ways on from a node: to all its children, or one by a condition, sometimes back to where it came from.
+fn ways(ix: usize, next: &[usize], count: usize, rng: &mut SeededRng) -> String {
+    let onward: Vec<String> = next.iter().map(|to| format!("n{to}")).collect();
+    match (onward.as_slice(), below(rng, 3)) {
+        ([], 0) if ix > 0 => {
+            let back = below(rng, ix as u64);
+            format!(
+                "  - {{ from: n{ix}, to: [{{ when: \"visits.n{ix} < 3\", to: n{back} }}, {{ else: end }}] }}\n"
+            )
+        }
+        ([], _) => format!("  - n{ix} -> end\n"),
+        ([only], 0) if count > 2 => format!(
+            "  - {{ from: n{ix}, to: [{{ when: \"total % 2 == 1 and visits.n{ix} < 3\", to: n{ix} }}, {{ else: {only} }}] }}\n"
+        ),
+        ([one, other], 1) => format!(
+            "  - {{ from: n{ix}, to: [{{ when: \"items | length > 2\", to: {one} }}, {{ else: {other} }}] }}\n"
+        ),
+        (all, _) => format!("  - {{ from: n{ix}, to: [{}] }}\n", all.join(", ")),
+    }
+}
