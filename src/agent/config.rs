@@ -159,8 +159,10 @@ impl ConfigFile {
     /// Errors: [`Error::Config`] with line and column, or with what cannot be together.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::Io { what: format!("reading the config file {file}"), source: error })?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::Io {
+            what: format!("reading the config file {file}"),
+            source: error,
+        })?;
         Self::parse(&file, &text)
     }
 

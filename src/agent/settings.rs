@@ -52,6 +52,8 @@ pub struct Settings {
     pub tools: Option<PathBuf>,
     /// Who runs this, for records of consent.
     pub operator: String,
+    /// Only what is written down is looked at: no server or proxy of the deployments is touched, or needed.
+    pub records_only: bool,
 }
 
 impl Settings {

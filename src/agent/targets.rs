@@ -32,7 +32,7 @@ pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Err
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let no_spare = settings.config.trial.mode == TrialMode::StartOnly;
             let (mut targets, mut hosts) = (BTreeMap::new(), Vec::new());
-            for deployment in many {
+            for deployment in many.iter().filter(|_| !settings.records_only) {
                 let target = match deployment {
                     DeploymentConfig::Process(process) => {
                         let (target, host) = started(process, no_spare, &clock).await?;

@@ -15,7 +15,7 @@ use crate::agent;
 use crate::base::{Clock, Coded, SystemClock};
 
 /// Collection of trials that were started here.
-const TRIALS: &str = "api.trials";
+const TRIALS: &str = "trials_by_hand";
 /// Trials that are listed at most, the newest.
 const LISTED_MAX: usize = 1_000;
 

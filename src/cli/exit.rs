@@ -39,7 +39,8 @@ pub(super) fn report(error: &Error, as_json: bool) -> Exit {
     match error {
         Error::Config { .. }
         | Error::Argument { .. }
-        | Error::UnknownGraph { .. } | Error::UnknownThread(_) => Exit::Usage,
+        | Error::UnknownGraph { .. }
+        | Error::UnknownThread(_) => Exit::Usage,
         _ => Exit::Failed,
     }
 }

@@ -25,6 +25,7 @@ pub fn resolve(common: &Common, environment: Environment<'_>) -> Result<Settings
         prompts: folder(common.prompts.as_deref(), "prompts", "system.md"),
         tools: folder(common.tools.as_deref(), "tools", "metrics"),
         operator: environment("USER").unwrap_or_else(|| "operator".to_owned()),
+        records_only: false,
     })
 }
 

@@ -11,7 +11,8 @@ use crate::base::{RunId, ThreadId};
 
 /// `threads …`.
 pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, Error> {
-    let settings = resolved(common)?;
+    // A thread can be looked at and edited wherever its records are, with or without its servers.
+    let settings = Settings { records_only: true, ..resolved(common)? };
     match command {
         Threads::List { limit } => {
             // Looking at the list needs no fleet of anybody's: an empty scope.

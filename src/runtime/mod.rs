@@ -40,8 +40,7 @@ pub use branch::{Sides, ThreadDiff};
 pub use channels::{Folded, fold};
 pub use checkpoint::{
     Call, Checkpoint, Interrupt, JoinState, Lineage, Origin, Pauses, Progress, RunError, RunInfo,
-    Slot, Status,
-    Task, TaskResult, TaskState,
+    Slot, Status, Task, TaskResult, TaskState,
 };
 pub use checkpoint_store::{
     Begun, Change, CheckpointStore, Commit, Committed, Epoch, Forgotten, Opened, PostOutcome,

@@ -90,10 +90,8 @@ impl Job {
             let error = match self.attempt(node, step, &view, &cx).await {
                 Ok(outcome) => match self.settle(node, step, outcome) {
                     Ok(End::Finished(result)) => {
-                        match self.remember(kept.as_ref(), &result).await {
-                            Ok(()) => return End::Finished(result),
-                            Err(error) => error,
-                        }
+                        self.remember(kept.as_ref(), &result).await;
+                        return End::Finished(result);
                     }
                     Ok(end) => return end,
                     Err(error) => error,

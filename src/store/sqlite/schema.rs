@@ -20,7 +20,7 @@ pub(super) fn open_writer(path: &Path, bytes_max: Option<u64>) -> Result<Connect
     connection.busy_timeout(Duration::from_secs(5)).map_err(sql)?;
     connection
         .execute_batch(
-            "PRAGMA page_size = 8192;
+            "PRAGMA page_size = 4096;
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA wal_autocheckpoint = 2000;

@@ -107,21 +107,38 @@ async fn warm(
     backend: &Backend,
 ) -> Result<Result<(), String>, Error> {
     let Some(driver) = &target.load else { return Ok(Ok(())) };
-    let seen = target.observe.observe(WARM_S * 3.0, None).await?;
-    let Some(mut profile) = tuning::profile_of(&seen) else { return Ok(Ok(())) };
-    let (duration_s, rps_max) = match cx.services.trial.mode {
-        TrialMode::Measured => (WARM_S, WARM_RPS_MAX),
-        TrialMode::StartOnly => WARM_BESIDE_USERS,
-    };
-    cx.began("warming the new version", Some(duration_s));
-    profile.request_rate_rps = profile.request_rate_rps.min(rps_max);
-    let load = LoadSpec { profile, warmup_s: 0.0, duration_s, seed: cx.services.seed };
+    let Some(load) = warm_up_load(cx, target, backend).await? else { return Ok(Ok(())) };
+    cx.began("warming the new version", Some(load.duration_s));
     let records = driver.drive(backend, &load).await?;
     let bad = records.iter().filter(|r| matches!(r.finish, Finish::Failed | Finish::Cut)).count();
     if bad == 0 {
         return Ok(Ok(()));
     }
     Ok(Err(format!("{bad} of {} warm-up requests failed", records.len())))
+}
+
+/// Today's load made small; kept, so that a resumed rollout goes on with the one it began. `None`: nothing is known of it.
+async fn warm_up_load(
+    cx: &ToolContext,
+    target: &Target,
+    backend: &Backend,
+) -> Result<Option<LoadSpec>, Error> {
+    let documents = &cx.services.documents;
+    if let Some(kept) = documents.get("warm_up_loads", &backend.id).await?
+        && let Ok(load) = serde_json::from_value(kept.value)
+    {
+        return Ok(Some(load));
+    }
+    let seen = target.observe.observe(WARM_S * 3.0, None).await?;
+    let Some(mut profile) = tuning::profile_of(&seen) else { return Ok(None) };
+    let (duration_s, rps_max) = match cx.services.trial.mode {
+        TrialMode::Measured => (WARM_S, WARM_RPS_MAX),
+        TrialMode::StartOnly => WARM_BESIDE_USERS,
+    };
+    profile.request_rate_rps = profile.request_rate_rps.min(rps_max);
+    let load = LoadSpec { profile, warmup_s: 0.0, duration_s, seed: cx.services.seed };
+    documents.put("warm_up_loads", &backend.id, None, serde_json::json!(load)).await?;
+    Ok(Some(load))
 }
 
 fn launcher(target: &Target) -> Result<&dyn Launcher, Error> {

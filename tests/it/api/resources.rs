@@ -62,7 +62,7 @@ async fn an_observation_is_what_the_tool_reads_and_the_groups_are_parts_of_it() 
 async fn an_analysis_is_the_tools_diagnosis_and_is_kept() {
     let served = Served::start().await;
     let (name, _) = first(&served).await;
-    let target = json!({"metric": "ttft", "percentile": 95, "max_ms": 300.0});
+    let target = json!({"metric": "ttft", "statistic": "p95", "max_ms": 300.0});
     let body = json!({"targets": [target], "keep": ["throughput"]});
     let (status, analysis) = served.post("/analyze", body).await;
     assert_eq!(status, 200, "{analysis}");

@@ -37,6 +37,7 @@ pub fn settings(store_url: &str) -> Settings {
         prompts: None,
         tools: None,
         operator: "tester".to_owned(),
+        records_only: false,
     }
 }
 

@@ -330,7 +330,11 @@ async fn a_failed_run_that_is_forked_goes_on_from_its_failure() {
 #[tokio::test]
 async fn a_pruned_thread_keeps_its_newest_checkpoints_and_a_deleted_one_nothing() {
     let rig = Rig::new(counting(&Arc::default()));
-    let state = rig.run(&chain(), Value::Null).await;
+    rig.run(&chain(), Value::Null).await;
+    assert_eq!(rig.runtime.prune(&rig.thread, 1).await.unwrap(), 0, "an open run is left whole");
+    rig.runtime.resume(&rig.thread, None, json!(1), "ada").await.unwrap();
+    rig.rest().await;
+    let state = rig.state().await;
     assert_eq!(rig.runtime.prune(&rig.thread, 1).await.unwrap(), state.seq - 1);
     assert_eq!(rig.state().await, state);
     rig.runtime.delete(&rig.thread).await.unwrap();

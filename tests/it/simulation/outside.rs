@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use perf_agent::base::{Clock, Rng, SeededRng, ThreadId};
 use perf_agent::runtime::{
-    Checkpoint, CheckpointStore, Error, Multitask, Runtime, Status, TaskState, WaitFor, kind,
+    Checkpoint, CheckpointStore, Error, Multitask, Runtime, Start, Status, TaskState, WaitFor, kind,
 };
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ async fn begin(world: &World, thread: &ThreadId, multitask: Multitask) {
     let (graph, of) = (world.sample.graph.clone(), thread.clone());
     let input = json!({ "given": 1 });
     let begun = ask(world, |runtime| async move {
-        runtime.start_with(&of, graph, input, Value::Null, multitask).await
+        runtime.start_run(&of, graph, Start { input, multitask, ..Start::default() }).await
     })
     .await;
     if let Some(Ok(run)) = begun {
@@ -137,7 +137,9 @@ async fn was_retried(world: &World, head: &Checkpoint) -> bool {
     head.tasks.is_empty()
         || journal.iter().any(|event| {
             let retried = event.kind == kind::RESUMED && event.data["retry"] == json!(true);
-            event.run == head.run.id && (retried || event.kind == kind::REFUSED)
+            let refused = event.kind == kind::REFUSED
+                && event.data["letter"]["letter"] == json!("retry");
+            event.run == head.run.id && (retried || refused)
         })
 }
 

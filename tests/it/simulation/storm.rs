@@ -8,7 +8,7 @@ use perf_agent::base::{Clock, EffectKey, Millis, Problem, Rng, SeededRng, Thread
 use perf_agent::engine::Local;
 use perf_agent::runtime::{
     Activate, Begun, Checkpoint, CheckpointStore, Commit, Committed, Engine, Epoch, Error, Event,
-    Letter, NewEvent, Opened, PostOutcome, Posted, TaskResult, ThreadRow,
+    Forgotten, Letter, NewEvent, Opened, PostOutcome, Posted, Retention, TaskResult, ThreadRow,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -213,6 +213,12 @@ impl CheckpointStore for StormyStore {
     }
     async fn inbox(&self, thread: &ThreadId) -> Result<Vec<Posted>, Problem> {
         self.call("inbox", self.world.store.inbox(thread)).await
+    }
+    async fn results(&self, thread: &ThreadId) -> Result<Vec<TaskResult>, Problem> {
+        self.call("results", self.world.store.results(thread)).await
+    }
+    async fn retain(&self, retention: &Retention) -> Result<Forgotten, Problem> {
+        self.call("retain", self.world.store.retain(retention)).await
     }
     async fn head(&self, thread: &ThreadId) -> Result<Option<Arc<Checkpoint>>, Problem> {
         self.call("head", self.world.store.head(thread)).await
