@@ -143,6 +143,9 @@ impl Agent {
             host.watch();
         }
         let rested = self.drive(thread, stop).await;
+        for host in &self.parts.hosts {
+            host.release().await;
+        }
         let mut started = started(&self.parts.store, thread).await?;
         started.wall_s += SystemClock.now().since(began) as f64 / 1000.0;
         self.keep_started(thread, &started).await?;

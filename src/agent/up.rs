@@ -53,6 +53,13 @@ impl Host {
         }
     }
 
+    /// Ends what a trial kept for a rollout that did not come.
+    pub(super) async fn release(&self) {
+        if let Err(error) = self.launcher.release().await {
+            tracing::warn!(deployment = %self.config.name, %error, "a spare server was not ended");
+        }
+    }
+
     /// Proxy, server, table: each started or applied when it is not there. Says what serves now.
     pub(super) async fn up(&self) -> Result<String, Error> {
         // First the proxy: it starts at once, and a server may take minutes.

@@ -72,8 +72,17 @@ pub enum Purpose {
     Stable,
     /// Is measured with synthetic load.
     Trial,
+    /// Passed its trial and is kept warm, for a rollout to take over.
+    Spare,
     /// Will take users step by step.
     Canary,
+}
+
+impl Purpose {
+    /// Whether users depend on it.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Stable | Self::Canary)
+    }
 }
 
 /// A server that a launcher started.
@@ -132,6 +141,17 @@ pub trait Launcher: Send + Sync {
 
     /// Ends a server that was drained by the caller. Idempotent.
     async fn stop(&self, backend: &str) -> Result<(), Error>;
+
+    /// Ends a trial whose server may be wanted again: it is kept warm for the next canary with the same config, or stopped
+    /// by launchers that keep nothing.
+    async fn keep(&self, backend: &str) -> Result<(), Error> {
+        self.stop(backend).await
+    }
+
+    /// Ends the servers that were kept and that nobody has taken over.
+    async fn release(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Where users' requests go.

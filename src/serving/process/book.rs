@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::procfs;
-use crate::base::Millis;
+use crate::base::{EffectKey, Millis};
 use crate::serving::{Error, Running};
 
 /// A started server.
@@ -84,6 +84,12 @@ impl Book {
             Err(error) => return Err(io("reading backends.json")(error)),
         };
         Ok(Self { file, _lock: lock, entries })
+    }
+
+    /// The server that this effect started or took over.
+    pub(super) fn started_by(&self, key: &EffectKey) -> Option<String> {
+        let mut entries = self.entries.iter();
+        entries.find(|(_, entry)| entry.running.key == *key).map(|(id, _)| id.clone())
     }
 
     /// Makes the present state durable: after a crash at any moment the file is the old or the new one, whole.

@@ -57,12 +57,16 @@ impl ProcessLauncher {
         config: &ServingConfig,
         purpose: Purpose,
     ) -> Result<String, Error> {
-        let id = format!("{}-{}", self.options.name, &stable_hash(&[key.as_str()])[..8]);
         let mut book = self.book.lock().await;
-        if book.entries.contains_key(&id) {
+        if let Some(id) = book.started_by(key) {
             drop(book);
             self.revive(&id, |_| true).await?;
             return Ok(id);
+        }
+        let mut id = format!("{}-{}", self.options.name, &stable_hash(&[key.as_str()])[..8]);
+        if book.entries.contains_key(&id) {
+            // A rollout took over the server that this effect once started.
+            id.push_str("-again");
         }
         let port = free_port(&self.options, &book)?;
         let url = format!("http://{}:{port}", bracketed(&self.options.host));
@@ -82,6 +86,25 @@ impl ProcessLauncher {
             book.save()?;
         }
         started.map(|()| id)
+    }
+
+    /// Hands a spare server with this config over to `key`; whether there was one.
+    async fn take_over(&self, key: &EffectKey, config: &ServingConfig) -> Result<bool, Error> {
+        let mut book = self.book.lock().await;
+        let spare = book.entries.values_mut().find(|entry| {
+            entry.running.purpose == Purpose::Spare
+                && entry.running.config == *config
+                && !entry.stopping
+                && entry.is_alive()
+        });
+        let Some(entry) = spare else { return Ok(false) };
+        entry.running.key = key.clone();
+        entry.running.purpose = Purpose::Canary;
+        if self.options.trials_yield {
+            let mark = format!("{}{}", mark_prefix(&self.options), entry.running.backend.id);
+            procfs::yield_no_more(&procfs::family(entry.process.as_ref(), &mark));
+        }
+        book.save().map(|()| true)
     }
 
     /// Starts the process of an entry and records it.
@@ -259,6 +282,9 @@ impl Launcher for ProcessLauncher {
         config: &ServingConfig,
         purpose: Purpose,
     ) -> Result<Running, Error> {
+        if purpose == Purpose::Canary && !self.take_over(key, config).await? {
+            self.release().await?;
+        }
         let id = self.ensure_started(key, config, purpose).await?;
         self.healthy(&id).await
     }
@@ -293,6 +319,18 @@ impl Launcher for ProcessLauncher {
         }
         entry.running.purpose = purpose;
         book.save()
+    }
+
+    async fn keep(&self, backend: &str) -> Result<(), Error> {
+        self.assign(backend, Purpose::Spare).await
+    }
+
+    async fn release(&self) -> Result<(), Error> {
+        let running = self.running().await?;
+        for spare in running.iter().filter(|server| server.purpose == Purpose::Spare) {
+            self.remove(&spare.backend.id).await?;
+        }
+        Ok(())
     }
 
     async fn stop(&self, backend: &str) -> Result<(), Error> {

@@ -82,6 +82,21 @@ pub(super) fn yield_to_others(process: &Process) {
     }
 }
 
+/// Gives these processes the share that others have. Raising it takes a privilege; without it they have the rest, which
+/// is all of it once the others are gone.
+pub(super) fn yield_no_more(family: &[Process]) {
+    for process in family {
+        let threads = fs::read_dir(format!("/proc/{}/task", process.pid));
+        for thread in threads.into_iter().flatten().flatten() {
+            let id = thread.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Err(error) = setpriority_process(id.and_then(Pid::from_raw), 0) {
+                tracing::info!(pid = process.pid, %error, "it keeps its low priority");
+                return;
+            }
+        }
+    }
+}
+
 /// Sends `signal` to exactly this process. That it is gone already is as good.
 pub(super) fn signal(process: &Process, signal: Signal) {
     if let Some(pid) = Pid::from_raw(process.pid).filter(|_| is_alive(process)) {

@@ -4,7 +4,7 @@ use super::book::{Entry, Process};
 use super::launcher::ProcessLauncher;
 use super::procfs;
 use super::spawn::mark_prefix;
-use crate::serving::{Error, Purpose};
+use crate::serving::Error;
 
 /// What becomes of a recorded server.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl ProcessLauncher {
         let recorded = entry.process.clone().filter(procfs::is_alive);
         match recorded.or_else(found) {
             Some(process) => Fate::Adopt(process),
-            None if entry.running.ready.is_some() && entry.running.purpose != Purpose::Trial => {
+            None if entry.running.ready.is_some() && entry.running.purpose.serves() => {
                 Fate::KeepDown
             }
             None => Fate::Remove,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::book::Entry;
 use super::launcher::ProcessLauncher;
 use crate::base::Millis;
-use crate::serving::{Error, Purpose};
+use crate::serving::Error;
 
 impl ProcessLauncher {
     /// Looks after the servers until the last other handle is dropped, once every `every_ms` [ms].
@@ -22,7 +22,7 @@ impl ProcessLauncher {
     }
 
     /// Restarts every stable or canary server that ended by itself, with its config and port; too many restarts in too
-    /// short a time leave it down. Trials are not restarted: their measurement is lost anyway. Returns the restarted ids.
+    /// short a time leave it down. Trials are not restarted, their measurement is lost anyway; nor are spares. Returns the restarted ids.
     ///
     /// Errors: [`Error::StartFailed`] when the program cannot be run, [`Error::Io`].
     pub async fn restart_crashed(&self) -> Result<Vec<String>, Error> {
@@ -53,7 +53,7 @@ impl ProcessLauncher {
         let recent = entry.restarts.iter().filter(|at| now.since(**at) < window_ms).count();
         !entry.stopping
             && entry.running.ready.is_some()
-            && entry.running.purpose != Purpose::Trial
+            && entry.running.purpose.serves()
             && recent < self.options.restarts_max
             && !entry.is_alive()
     }

@@ -121,17 +121,25 @@ impl Bench {
     /// Whether the candidate starts and answers. A load beside users would measure the neighbours and hurt them.
     async fn start_only(&self, proposal: Proposal, cx: &ToolContext) -> Result<Trial, Error> {
         cx.began("start", None);
+        // One spare at most: each holds memory that users may need.
+        self.launcher.release().await?;
         let server = self.launcher.launch(&cx.key, &proposal.config, Purpose::Trial).await?;
         let mut load = LoadSpec { warmup_s: 0.0, duration_s: ASK.0, ..self.load.clone() };
         load.profile.request_rate_rps = load.profile.request_rate_rps.min(ASK.1);
         // Evenly spaced: a random gap could leave the candidate unasked.
         load.profile.arrival_cv = 0.0;
         let records = self.driver.drive(&server.backend, &load).await;
-        self.launcher.stop(&server.backend.id).await?;
+        let complete =
+            |records: &[RequestRecord]| records.iter().all(|r| r.finish == Finish::Complete);
+        let all = records.as_ref().is_ok_and(|records| !records.is_empty() && complete(records));
+        // A second start of the same config would take as long again, beside users who feel it.
+        match all {
+            true => self.launcher.keep(&server.backend.id).await?,
+            false => self.launcher.stop(&server.backend.id).await?,
+        }
         cx.ended("start");
         let records = records?;
         let answered = records.iter().filter(|r| r.finish == Finish::Complete).count();
-        let all = answered == records.len() && answered > 0;
         let reason = match all {
             true => format!(
                 "no spare hardware: started and answered {answered} prompts; \

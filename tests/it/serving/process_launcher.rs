@@ -141,6 +141,34 @@ async fn the_same_key_is_the_same_server_even_when_asked_twice_at_once() {
 }
 
 #[tokio::test]
+async fn a_spare_is_taken_over_by_the_canary_with_its_config_and_no_other() {
+    let place = Place::new("");
+    let launcher = place.open().await;
+    let tried = launcher.launch(&key("trial"), &seats(16), Purpose::Trial).await.unwrap();
+    launcher.keep(&tried.backend.id).await.unwrap();
+    drop(launcher);
+    // Even by the next agent, and under the canary's key from then on.
+    let launcher = place.open().await;
+    let canary = launcher.launch(&key("canary"), &seats(16), Purpose::Canary).await.unwrap();
+    assert_eq!((&canary.backend, canary.purpose), (&tried.backend, Purpose::Canary));
+    assert_eq!(
+        launcher.launch(&key("canary"), &seats(16), Purpose::Canary).await.unwrap(),
+        canary,
+        "asked again after a crash"
+    );
+    launcher.release().await.unwrap();
+    assert_eq!(launcher.running().await.unwrap(), std::slice::from_ref(&canary));
+    // The trial's own key is free again, and starts another server.
+    let other = launcher.launch(&key("trial"), &seats(8), Purpose::Trial).await.unwrap();
+    assert_ne!(other.backend, canary.backend);
+    launcher.keep(&other.backend.id).await.unwrap();
+    let canary = launcher.launch(&key("next"), &seats(4), Purpose::Canary).await.unwrap();
+    let running = launcher.running().await.unwrap();
+    assert_eq!(running.len(), 2, "a spare with another config is ended: {running:#?}");
+    assert_ne!(canary.backend, other.backend);
+}
+
+#[tokio::test]
 async fn a_failed_start_tells_the_engines_own_reason_and_leaves_nothing() {
     let place = Place::new("value_error");
     let launcher = place.open().await;
