@@ -38,13 +38,13 @@ trap finish EXIT
 
 "$agent" up "${config[@]}"
 if [ -z "$rate" ]; then
-  # 40 requests at once: how long all of them take is what the start config carries; a sixth more overloads it slowly.
+  # 40 requests at once: how long all of them take is what the start config carries; a little more overloads it slowly.
   # Much more would let users wait longer than clients do before the agent is done.
   rate=10 began=$(date +%s.%N)
   load --duration-s 4 --warmup-s 0 --seed 6 >"$out/capacity.json"
   rate=$(python3 -c "import json, sys, time
 requests = json.load(open(sys.argv[1]))['stats']['requests']
-print(round(1.15 * requests / (time.time() - float(sys.argv[2])), 2))" "$out/capacity.json" "$began")
+print(round(1.07 * requests / (time.time() - float(sys.argv[2])), 2))" "$out/capacity.json" "$began")
   echo "the load is $rate requests/s"
 fi
 load --duration-s 120 --warmup-s 20 --seed 7 >"$out/before.json"
