@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::state::App;
 use super::{
     analysis, checkpoints, deployments, graphs, guard, health, langgraph, measurements, metrics,
-    middleware, openapi, optimize, prompts, rollouts, tools, trials,
+    middleware, openapi, optimize, prompts, rollouts, seed, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -83,6 +83,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(quick)
         .merge(checkpoints)
         .merge(patient)
+        .merge(seed::routes())
 }
 
 /// The service.

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::langgraph::Register;
 use super::metrics::Metrics;
 use super::state::App;
-use super::{Error, langgraph, router};
+use super::{Error, langgraph, router, seed};
 use crate::agent::{self, Agent, Drivers};
+use crate::base::{Clock, SystemClock};
 
 /// Longest wait for supersteps and answers after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -52,10 +53,13 @@ impl Server {
             metrics: Arc::new(Metrics::default()),
             register: Arc::new(Register::new()),
             config: options.config.map(Into::into),
+            started: SystemClock.now(),
+            listen,
         };
         app.register.set_url(format!("http://{listen}"));
         langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
         langgraph::take_up(&app).await;
+        seed::take_up(&app).await;
         tokio::spawn(langgraph::watch_crons(app.clone()));
         Ok(Self { listener, listen, router: router::service(app), drivers })
     }
