@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
+use super::orchestrator::Standing;
 use crate::agent::{Agent, Drivers};
 use crate::base::Millis;
 
@@ -19,6 +20,10 @@ pub(super) struct App {
     pub(super) config: Option<Arc<str>>,
     /// When this process began to serve.
     pub(super) started: Millis,
+    /// How it stands with its orchestrator.
+    pub(super) standing: Arc<Standing>,
+    /// Held while a task is looked up and begun, so that none begins twice.
+    pub(super) tasks: Arc<tokio::sync::Mutex<()>>,
     /// Where it listens.
     pub(super) listen: SocketAddr,
 }

@@ -43,7 +43,8 @@ pub(super) async fn detailed(State(app): State<App>) -> Json<Value> {
         "status": if read.is_ok() { "healthy" } else { "unhealthy" },
         "latency_ms": began.elapsed().as_secs_f64() * 1000.0,
     });
-    let mut checks = app.agent().doctor().await;
+    let orchestrator = app.standing.word();
+    let mut checks = app.agent().pulse().await;
     checks.retain(|check| check.name.starts_with("deployment "));
     let well = read.is_ok() && checks.iter().all(|check| check.ok != Some(false));
     let mut health = basics(&app, if well { "healthy" } else { "degraded" });
@@ -51,7 +52,7 @@ pub(super) async fn detailed(State(app): State<App>) -> Json<Value> {
         "database": database,
         // There is none to ask.
         "cache": {"status": "not_configured", "latency_ms": null},
-        "orchestrator": {"status": "not_configured", "latency_ms": null},
+        "orchestrator": {"status": orchestrator.0, "latency_ms": orchestrator.1},
         "deployments": checks,
     });
     Json(health)

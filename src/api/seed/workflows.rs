@@ -12,9 +12,9 @@ use super::story::{APPROVE, Story};
 use super::workflow_record::{Decision, Workflow, create, kept, list as listed, put};
 use super::{engine, sliced};
 use crate::agent::Seen;
+use crate::api::optimize::goal_for;
 use crate::api::state::App;
 use crate::base::{Clock, Coded, SystemClock, ThreadId};
-use crate::domain::Deployment;
 
 /// The graph behind these routes.
 const GRAPH: &str = "optimize";
@@ -80,26 +80,9 @@ async fn begin(app: &App, workflow: &Workflow) -> Result<ThreadId, String> {
     let agent = app.agent();
     let failed = |error: crate::agent::Error| error.problem().to_string();
     let thread = agent.create_thread().await.map_err(failed)?;
-    let input = json!({"goal": goal(&deployment), "deployment": deployment.name});
+    let input = json!({"goal": goal_for(&deployment), "deployment": deployment.name});
     agent.start(&thread, GRAPH, input, approved, app.config()).await.map_err(failed)?;
     Ok(thread)
-}
-
-/// The goal of a caller who names none: the deployment's own limits; where it has none, to be faster.
-fn goal(deployment: &Deployment) -> String {
-    let limits = [
-        ("TTFT", deployment.limits.ttft_p95_ms),
-        ("TPOT", deployment.limits.tpot_p95_ms),
-        ("E2E latency", deployment.limits.e2e_p95_ms),
-    ];
-    let bounds: Vec<String> = limits
-        .into_iter()
-        .filter_map(|(metric, ms)| Some(format!("p95 {metric} under {} ms", ms?)))
-        .collect();
-    match bounds.is_empty() {
-        true => "Improve TTFT without losing throughput".to_owned(),
-        false => format!("{}, without losing throughput", bounds.join(", ")),
-    }
 }
 
 /// How a workflow stands.
