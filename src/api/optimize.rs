@@ -117,7 +117,7 @@ pub(super) fn goal_for(deployment: &Deployment) -> String {
         .filter_map(|(metric, ms)| Some(format!("p95 {metric} under {} ms", ms?)))
         .collect();
     match bounds.is_empty() {
-        true => "Improve TTFT without losing throughput".to_owned(),
+        true => "Improve TTFT, without losing throughput".to_owned(),
         false => format!("{}, without losing throughput", bounds.join(", ")),
     }
 }

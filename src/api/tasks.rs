@@ -17,7 +17,7 @@ use super::error::status_of;
 use super::optimize::goal_for;
 use super::state::App;
 use crate::agent::{self, OptimizeResult, Seen};
-use crate::base::{Clock, Coded, Problem, SystemClock, ThreadId};
+use crate::base::{Clock, Problem, SystemClock, ThreadId};
 use crate::domain::{Deployment, Outcome};
 
 /// Collection of tasks.

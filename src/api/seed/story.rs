@@ -9,7 +9,7 @@ use super::stamp;
 use super::workflow_record::Workflow;
 use crate::agent::{OptimizeResult, ThreadState, ThreadStatus};
 use crate::api::state::App;
-use crate::base::{Coded, Millis};
+use crate::base::Millis;
 use crate::domain::{Metric, Outcome, Proposal, RequestStats, StepRecord};
 
 /// The question that a person's decision answers.
@@ -212,10 +212,11 @@ fn well(stats: &RequestStats) -> Option<f64> {
     Some((good * (1.0 - stats.error_rate?) * 100.0).clamp(0.0, 100.0))
 }
 
-/// How much better users are served than before, in percent: by the goal's first bound, else by throughput.
+/// How much better users are served than before, in percent: by the goal's first bound, else by what was to be made better.
 fn gained(result: &OptimizeResult) -> Option<f64> {
     let (before, after) = (result.baseline.as_ref()?, result.after.as_ref()?);
-    let first = result.objective.as_ref()?.targets.first().map(|target| target.metric);
+    let objective = result.objective.as_ref()?;
+    let first = objective.targets.first().map(|target| target.metric).or(objective.improve);
     let pair = |of: fn(&RequestStats) -> Option<f64>| Some((of(before)?, of(after)?));
     let (worse, better) = match first {
         Some(Metric::Ttft) => pair(|stats| stats.ttft_p95_ms)?,

@@ -12,6 +12,7 @@ use super::story::{APPROVE, Story};
 use super::workflow_record::{Decision, Workflow, create, kept, list as listed, put};
 use super::{engine, sliced};
 use crate::agent::Seen;
+use crate::api::error::status_of;
 use crate::api::optimize::goal_for;
 use crate::api::state::App;
 use crate::base::{Clock, Coded, SystemClock, ThreadId};
@@ -211,7 +212,7 @@ async fn tell(app: &App, workflow: &Workflow) -> Result<bool, Refusal> {
     match app.agent().answer_to(thread, Some(&asked.id), json!(word)).await {
         Ok(()) => app.drivers.wake(thread),
         // Answered by somebody else meanwhile.
-        Err(error) if error.code().starts_with("runtime.interrupt_") => {}
+        Err(error) if status_of(error.code()) == StatusCode::CONFLICT => {}
         Err(error) => return Err(error.into()),
     }
     Ok(true)

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::get;
+use perf_agent::agent::{ConfigFile, Settings};
 use perf_agent::serving::simulated::{WorldSpec, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::support::Served;
+use super::support::{Served, settings};
 
 const DEAD: &str = "http://127.0.0.1:9/metrics";
 
@@ -275,7 +276,15 @@ async fn a_deployment_and_an_undeclared_server_are_analysed() {
     // The default fleet is mistuned: its users wait, and the rules know why.
     assert_eq!(statuses[0]["is_compliant"], false, "{analysis}");
     assert!(analysis["overall_health_score"].as_f64().unwrap() < 100.0);
-    assert!(!analysis["bottlenecks"][0]["description"].as_str().unwrap().is_empty(), "{analysis}");
+    let target = json!({"metric": "ttft", "statistic": "mean", "max_ms": 100.0});
+    let (_, own) = served.post("/analyze", json!({"targets": [target]})).await;
+    match own["diagnosis"]["bottleneck"].as_str().unwrap() {
+        "none" | "unknown" => assert_eq!(analysis["bottlenecks"], json!([]), "{own}"),
+        _ => assert_eq!(
+            analysis["bottlenecks"][0]["description"], own["diagnosis"]["explanation"],
+            "{analysis}"
+        ),
+    }
     assert!(statuses[1]["current_value"].is_null() && statuses[1]["is_compliant"].is_null());
     let body = json!({"instance_id": deployment, "instance_type": "invalid"});
     assert_eq!(served.post("/api/v1/analyze", body).await.0, 400);
@@ -314,13 +323,16 @@ async fn optimizations_come_from_the_search() {
 
 #[tokio::test]
 async fn a_workflow_waits_for_approval_and_then_improves_the_deployment() {
-    let served = Served::start().await;
+    let limits = "deployments: [{launcher: simulated, world: {limits: {ttft_p95_ms: 300}}}]";
+    let config = ConfigFile::parse("test", limits).unwrap();
+    let served = Served::of(Settings { config, ..settings("memory:") }).await;
     let deployment = name(&served).await;
     let body = json!({"instance_id": deployment, "instance_type": "vllm"});
     let (status, started) = served.post("/api/v1/workflows", body).await;
     assert_eq!(status, 201, "{started}");
     let id = started["workflow_id"].as_str().unwrap().to_owned();
-    let asked = until(&served, &id, &["awaiting_approval"]).await;
+    let asked = until(&served, &id, &["awaiting_approval", "completed", "failed"]).await;
+    assert_eq!(asked["status"], "awaiting_approval", "{asked}");
     assert!(asked["approved"].is_null() && asked["rollout_history"] == json!([]), "{asked}");
     assert!(!asked["optimization_plan"]["optimizations"].as_array().unwrap().is_empty());
     assert!(asked["analysis_result"]["diagnosis"]["bottleneck"].is_string());
