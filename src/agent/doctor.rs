@@ -35,10 +35,17 @@ pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Che
             parts.shelf.now().graphs.keys().cloned().collect::<Vec<_>>().join(", "),
         ),
     ];
-    checks.push(match parts.runtime.threads(1).await {
+    checks.extend(pulse(parts).await);
+    checks
+}
+
+/// Asks the store and every deployment: what work cannot do without.
+pub(super) async fn pulse(parts: &Assembled) -> Vec<Check> {
+    let store = match parts.runtime.threads(1).await {
         Ok(_) => Check::new("store", Some(true), "answers"),
         Err(error) => Check::new("store", Some(false), error.problem().to_string()),
-    });
+    };
+    let mut checks = vec![store];
     for (name, target) in &parts.registry.services().targets {
         let kind = if parts.simulated { "simulated" } else { "real" };
         let deployment = &target.deployment;

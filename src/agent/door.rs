@@ -365,6 +365,11 @@ impl Agent {
         doctor::examine(&self.parts, &self.settings.model).await
     }
 
+    /// Asks what work cannot do without: the store and every deployment.
+    pub async fn pulse(&self) -> Vec<Check> {
+        doctor::pulse(&self.parts).await
+    }
+
     /// The model that decides, and why that one.
     pub fn model_line(&self) -> &str {
         &self.parts.model_line

@@ -10,6 +10,7 @@ mod drivers;
 mod edge;
 mod error;
 mod graphs;
+mod instances;
 mod load;
 mod models;
 mod outcome;
@@ -35,6 +36,7 @@ pub use door::{Agent, Goal};
 pub use drivers::{Drivers, Seen, Watch};
 pub use error::Error;
 pub use graphs::{Drawing, graph_schema};
+pub use instances::{Sample, Scrape, Sighting};
 pub use load::{LoadRequest, put_load};
 pub use outcome::{OptimizeResult, RolloutResult, Started};
 /// A thread's journal, live.

@@ -55,6 +55,9 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// Another task has this id.
+    #[error("task `{0}` was another one: same id, other type or parameters")]
+    TaskExists(String),
     /// A trial that runs cannot be forgotten.
     #[error("trial `{0}` runs")]
     TrialRuns(String),
@@ -108,6 +111,7 @@ impl Coded for Error {
             Self::NothingAsked(_) => "api.nothing_asked",
             Self::NoDeployment { .. } => "api.unknown_deployment",
             Self::NotKept { .. } => "api.not_found",
+            Self::TaskExists(_) => "api.task_exists",
             Self::TrialRuns(_) => "api.trial_runs",
             Self::NoRoute(_) => "api.unknown_route",
             Self::Method { .. } => "api.method_not_allowed",
@@ -135,6 +139,7 @@ impl Coded for Error {
             }
             Self::Listen { .. } => "choose another --port".to_owned(),
             Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
+            Self::TaskExists(_) => "give every task an id of its own".to_owned(),
             Self::TrialRuns(_) => "wait until it is over".to_owned(),
             Self::NoDeployment { .. } | Self::NotKept { .. } | Self::InvalidRequest(_) => {
                 String::new()
@@ -169,9 +174,10 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         }
         "runtime.fork_in_doubt" | "runtime.thread_exists" => StatusCode::CONFLICT,
         "api.not_found" => StatusCode::NOT_FOUND,
-        "api.trial_runs" | "serving.not_enough_history" | "tools.not_possible" => {
-            StatusCode::CONFLICT
-        }
+        "api.trial_runs"
+        | "api.task_exists"
+        | "serving.not_enough_history"
+        | "tools.not_possible" => StatusCode::CONFLICT,
         "serving.unreachable" | "serving.wrong_engine" | "serving.bad_answer" => {
             StatusCode::BAD_GATEWAY
         }

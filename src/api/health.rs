@@ -77,14 +77,15 @@ pub(super) struct DetailedHealth {
     checks: Vec<Value>,
 }
 
-/// Asks store, model, GPUs and every deployment now. 503 when one that is needed does not work.
+/// Asks store, model, GPUs and every deployment now; says how this agent stands with its orchestrator, if it has one. 503 when one that is needed does not work.
 #[utoipa::path(
     get, path = "/health/detailed", tag = "health",
     responses((status = 200, body = DetailedHealth), (status = 503, body = DetailedHealth)),
 )]
 pub(super) async fn detailed(State(app): State<App>) -> (StatusCode, Json<DetailedHealth>) {
     let began = std::time::Instant::now();
-    let checks = app.agent().doctor().await;
+    let mut checks = app.agent().doctor().await;
+    checks.extend(app.standing.check());
     let healthy = checks.iter().all(|check| check.ok != Some(false));
     let (code, status) = match healthy {
         true => (StatusCode::OK, "ok"),

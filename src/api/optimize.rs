@@ -12,6 +12,7 @@ use super::body::Body;
 use super::state::App;
 use crate::agent::OptimizeResult;
 use crate::base::ThreadId;
+use crate::domain::Deployment;
 
 /// The graph behind these routes.
 const GRAPH: &str = "optimize";
@@ -102,6 +103,23 @@ pub(super) async fn history(State(app): State<App>) -> Result<Json<Vec<OptimizeR
         }
     }
     Ok(Json(results))
+}
+
+/// The goal of a caller who names none: the deployment's own limits; where it has none, to be faster.
+pub(super) fn goal_for(deployment: &Deployment) -> String {
+    let limits = [
+        ("TTFT", deployment.limits.ttft_p95_ms),
+        ("TPOT", deployment.limits.tpot_p95_ms),
+        ("E2E latency", deployment.limits.e2e_p95_ms),
+    ];
+    let bounds: Vec<String> = limits
+        .into_iter()
+        .filter_map(|(metric, ms)| Some(format!("p95 {metric} under {} ms", ms?)))
+        .collect();
+    match bounds.is_empty() {
+        true => "Improve TTFT, without losing throughput".to_owned(),
+        false => format!("{}, without losing throughput", bounds.join(", ")),
+    }
 }
 
 /// Approves the change that is asked about; the rollout begins.

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::state::App;
 use super::{
     analysis, checkpoints, deployments, graphs, guard, health, langgraph, measurements, metrics,
-    middleware, openapi, optimize, prompts, rollouts, tools, trials,
+    middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -78,11 +78,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     let patient = OpenApiRouter::new()
         .routes(routes!(rollouts::abort))
         .routes(routes!(trials::validate))
+        .routes(routes!(tasks::run))
         .merge(langgraph::patient());
     OpenApiRouter::with_openapi(openapi::Base::openapi())
         .merge(quick)
         .merge(checkpoints)
         .merge(patient)
+        .merge(seed::routes())
 }
 
 /// The service.

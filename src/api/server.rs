@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
+use super::orchestrator::{Keeper, OrchestratorOptions};
 use super::state::App;
-use super::{Error, langgraph, router};
+use super::{Error, langgraph, router, seed};
 use crate::agent::{self, Agent, Drivers};
+use crate::base::{Clock, SystemClock};
 
 /// Longest wait for supersteps and answers after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -31,8 +32,8 @@ pub struct ServerOptions {
 pub struct Server {
     listener: TcpListener,
     listen: SocketAddr,
-    router: Router,
-    drivers: Drivers,
+    app: App,
+    orchestrator: Option<OrchestratorOptions>,
 }
 
 impl Server {
@@ -48,16 +49,27 @@ impl Server {
         let listen = listener.local_addr().map_err(taken)?;
         let drivers = Drivers::start(agent).await?;
         let app = App {
-            drivers: drivers.clone(),
+            drivers,
             metrics: Arc::new(Metrics::default()),
             register: Arc::new(Register::new()),
             config: options.config.map(Into::into),
+            started: SystemClock.now(),
+            standing: Arc::default(),
+            tasks: Arc::default(),
+            listen,
         };
         app.register.set_url(format!("http://{listen}"));
         langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
         langgraph::take_up(&app).await;
+        seed::take_up(&app).await;
         tokio::spawn(langgraph::watch_crons(app.clone()));
-        Ok(Self { listener, listen, router: router::service(app), drivers })
+        Ok(Self { listener, listen, app, orchestrator: None })
+    }
+
+    /// The same server, reporting to an orchestrator while it serves.
+    #[must_use]
+    pub fn reporting_to(self, orchestrator: OrchestratorOptions) -> Self {
+        Self { orchestrator: Some(orchestrator), ..self }
     }
 
     /// Where it listens.
@@ -70,7 +82,9 @@ impl Server {
     ///
     /// Errors: [`Error::Listen`] when connections cannot be taken any more.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { listener, listen, router, drivers } = self;
+        let Self { listener, listen, app, orchestrator } = self;
+        let (router, drivers) = (router::service(app.clone()), app.drivers.clone());
+        let keeper = orchestrator.and_then(|options| Keeper::start(app, &options));
         let closing = CancellationToken::new();
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(closing.clone().cancelled_owned())
@@ -79,6 +93,10 @@ impl Server {
         tokio::select! {
             ended = &mut serving => return ended.map_err(|source| Error::Listen { listen, source }),
             () = shutdown => {}
+        }
+        // First of all, so that no work is sent here any more.
+        if let Some(keeper) = keeper {
+            keeper.leave().await;
         }
         closing.cancel();
         let answers = tokio::time::timeout(DRAIN, serving);

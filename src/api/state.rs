@@ -1,10 +1,13 @@
 //! What every handler shares.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
+use super::orchestrator::Standing;
 use crate::agent::{Agent, Drivers};
+use crate::base::Millis;
 
 /// The agent, its drivers and what is counted.
 #[derive(Clone)]
@@ -15,6 +18,14 @@ pub(super) struct App {
     pub(super) register: Arc<Register>,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
+    /// When this process began to serve.
+    pub(super) started: Millis,
+    /// How it stands with its orchestrator.
+    pub(super) standing: Arc<Standing>,
+    /// Held while a task is looked up and begun, so that none begins twice.
+    pub(super) tasks: Arc<tokio::sync::Mutex<()>>,
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
 }
 
 impl App {

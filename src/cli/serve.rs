@@ -1,14 +1,15 @@
 //! `serve`: the HTTP API, until it is told to stop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Exit;
 use super::args::{Common, Serve};
 use super::commands::{resolved, stopped};
 use crate::agent::{Agent, Error, Reloaded};
-use crate::api::{Server, ServerOptions};
-use crate::base::Coded;
+use crate::api::{OrchestratorOptions, Server, ServerOptions};
+use crate::base::{Clock, Coded, SystemClock};
 
 /// The simulated world that all runs of a server share.
 const SCOPE: &str = "serve";
@@ -21,13 +22,32 @@ pub(super) async fn serve(common: &Common, args: &Serve) -> Result<Exit, Error> 
     let (model, files) = (agent.model_line().to_owned(), agent.clone());
     let listen = SocketAddr::new(args.host, args.port);
     let failed = |error: crate::api::Error| Error::Run(error.problem());
-    let server = Server::bind(agent, ServerOptions { listen, config }).await.map_err(failed)?;
+    let mut server = Server::bind(agent, ServerOptions { listen, config }).await.map_err(failed)?;
+    if let Some(orchestrator) = orchestrator() {
+        server = server.reporting_to(orchestrator);
+    }
     println!("listening on http://{}\nmodel: {model}", server.listen());
     let reloading = tokio::spawn(reload(files));
     let served = server.serve(stopped()).await.map_err(failed);
     reloading.abort();
     served?;
     Ok(Exit::Done)
+}
+
+/// The orchestrator that the environment names.
+fn orchestrator() -> Option<OrchestratorOptions> {
+    let variable =
+        |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
+    let started = SystemClock.now().0;
+    Some(OrchestratorOptions {
+        url: variable("ORCHESTRATOR_URL")?,
+        prefix: variable("ORCHESTRATOR_PREFIX").unwrap_or_default(),
+        name: variable("AGENT_NAME").unwrap_or_else(|| "performance-agent".to_owned()),
+        host: variable("AGENT_HOST"),
+        clock: Arc::new(SystemClock),
+        // Agents that start together must not call together.
+        seed: started ^ u64::from(std::process::id()).rotate_left(32),
+    })
 }
 
 /// How often files are looked at.

@@ -18,6 +18,7 @@ pub mod process;
 mod scraped;
 mod sglang;
 pub mod simulated;
+mod since_start;
 mod tgi;
 mod traits;
 mod vllm;
@@ -32,6 +33,7 @@ pub use history::PageHistory;
 pub use http::http_client;
 pub use scraped::{Backends, ScrapeOptions, Scraped};
 pub use sglang::Sglang;
+pub use since_start::since_start;
 pub use tgi::Tgi;
 pub use traits::{
     Dialect, GpuProbe, Health, Launch, Launcher, LoadDriver, LoadSpec, Observe, ObserveContext,

@@ -1,7 +1,6 @@
 //! Webhooks: somebody is told when a run has ended. Only addresses that anybody may reach are called, the one that was
 //! checked is the one that is called, and no redirect is followed.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::protocol::stamp;
 use super::refusal::Refusal;
 use super::register::now;
+use crate::api::outbound::{self, Failure, is_public};
 use crate::api::state::App;
 
 /// Hosts that may be called although their addresses are private, separated by commas.
@@ -31,61 +31,17 @@ pub(super) fn check(url: &str) -> Result<(), Refusal> {
 }
 
 fn parsed(url: &str) -> Result<Url, String> {
-    let url = Url::parse(url).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}` is not called", url.scheme()));
+    let url = outbound::parsed(url)?;
+    match outbound::literal(&url) {
+        Some(address) if !is_public(address) && !is_allowed(&url) => {
+            Err(format!("{address} is not an address that anybody may reach"))
+        }
+        _ => Ok(url),
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("give no credentials in it".to_owned());
-    }
-    let host = url.host_str().ok_or_else(|| "it has no host".to_owned())?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>()
-        && !is_public(address)
-        && !is_allowed(host)
-    {
-        return Err(format!("{address} is not an address that anybody may reach"));
-    }
-    Ok(url)
 }
 
-fn is_allowed(host: &str) -> bool {
-    std::env::var(ALLOW).is_ok_and(|hosts| {
-        hosts.split(',').any(|allowed| allowed.trim().eq_ignore_ascii_case(host))
-    })
-}
-
-/// Whether an address belongs to the public internet.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let benchmarks = a == 198 && (b == 18 || b == 19);
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_documentation()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || shared
-                || benchmarks
-                || a == 0
-                || a >= 240
-                || (a, b) == (192, 0))
-        }
-        IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return is_public(IpAddr::V4(v4));
-            }
-            // Global unicast, without what translates to addresses of the other kind.
-            let [first, second, ..] = v6.segments();
-            first & 0xe000 == 0x2000
-                && first != 0x2002
-                && (first, second) != (0x2001, 0x0db8)
-                && (first, second) != (0x2001, 0)
-        }
-    }
+fn is_allowed(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| outbound::is_listed(ALLOW, host))
 }
 
 /// Tells `url` that a run has ended, in the background: at once, and again for some time if nobody listens.
@@ -119,24 +75,10 @@ pub(super) fn send(app: &App, url: String, run: Value, values: Value) {
     });
 }
 
-enum Failure {
-    /// The same call may succeed later.
-    Passing(String),
-    Final(String),
-}
-
 async fn post(url: &str, body: &str) -> Result<(), Failure> {
     let url = parsed(url).map_err(Failure::Final)?;
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let address = resolved(&url, &host).await?;
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        // The address that was checked, whatever the name means a moment later.
-        .resolve(&host, address)
-        .no_proxy()
-        .build()
-        .map_err(|error| Failure::Final(error.to_string()))?;
+    let allowed = is_allowed(&url);
+    let client = outbound::client(&url, TIMEOUT, |address| allowed || is_public(address)).await?;
     let mut request = client
         .post(url)
         .header("content-type", "application/json")
@@ -153,22 +95,6 @@ async fn post(url: &str, body: &str) -> Result<(), Failure> {
         }
         status => Err(Failure::Final(status.to_string())),
     }
-}
-
-async fn resolved(url: &Url, host: &str) -> Result<SocketAddr, Failure> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let found = tokio::net::lookup_host((bare, port)).await;
-    let mut found = found.map_err(|error| Failure::Passing(error.to_string()))?;
-    let found: Option<SocketAddr> = if is_allowed(host) {
-        found.next()
-    } else {
-        // A name with a public and a private address is a trick.
-        let all: Vec<SocketAddr> = found.collect();
-        let public = all.iter().all(|address| is_public(address.ip()));
-        all.first().copied().filter(|_| public)
-    };
-    found.ok_or_else(|| Failure::Final(format!("`{host}` is no host that anybody may reach")))
 }
 
 /// HMAC-SHA-256 in hex (RFC 2104).

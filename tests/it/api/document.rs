@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 102] = [
+const ROUTES: [&str; 118] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
     "delete /runs/crons/{cron_id}",
@@ -14,6 +14,15 @@ const ROUTES: [&str; 102] = [
     "delete /threads/{thread_id}",
     "delete /threads/{thread_id}/runs/{run_id}",
     "get /analyze/{id}",
+    "get /api/v1/",
+    "get /api/v1/capabilities",
+    "get /api/v1/config",
+    "get /api/v1/health",
+    "get /api/v1/health/detailed",
+    "get /api/v1/history/{instance_id}",
+    "get /api/v1/metrics/{engine}/{instance_id}",
+    "get /api/v1/workflows",
+    "get /api/v1/workflows/{id}",
     "get /assistants/{assistant_id}",
     "get /assistants/{assistant_id}/graph",
     "get /assistants/{assistant_id}/schemas",
@@ -65,6 +74,12 @@ const ROUTES: [&str; 102] = [
     "patch /runs/crons/{cron_id}",
     "patch /threads/{thread_id}",
     "post /analyze",
+    "post /api/v1/analyze",
+    "post /api/v1/collect/{engine}",
+    "post /api/v1/optimize",
+    "post /api/v1/workflows",
+    "post /api/v1/workflows/{id}/approve",
+    "post /api/v1/workflows/{id}/reject",
     "post /assistants",
     "post /assistants/count",
     "post /assistants/search",
@@ -92,6 +107,7 @@ const ROUTES: [&str; 102] = [
     "post /runs/wait",
     "post /store/items/search",
     "post /store/namespaces",
+    "post /task",
     "post /test/run",
     "post /test/validate",
     "post /threads",

@@ -58,7 +58,7 @@ impl Served {
         Self::of(Settings { graphs: Some(folder), prompts, ..settings(store_url) }).await
     }
 
-    async fn of(settings: Settings) -> Self {
+    pub async fn of(settings: Settings) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let agent = Agent::shared(settings, "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
