@@ -115,4 +115,25 @@ impl Agent {
     pub fn graph_shape(&self, graph: &str) -> Result<GraphShape, Error> {
         Ok(GraphShape::from(&*self.graph(graph)?))
     }
+
+    /// Sorts values for a graph into its input and what is written to other channels of its state.
+    ///
+    /// Errors: [`Error::UnknownGraph`].
+    pub fn sorted_input(
+        &self,
+        graph: &str,
+        given: &Map<String, Value>,
+    ) -> Result<(Map<String, Value>, BTreeMap<String, Value>), Error> {
+        let graph = self.graph(graph)?;
+        let (mut input, mut writes) = (Map::new(), BTreeMap::new());
+        for (name, value) in given {
+            let channel = graph.channels.get(name).filter(|_| !graph.input.contains_key(name));
+            if channel.is_some_and(|channel| channel.lifetime != Lifetime::Step) {
+                writes.insert(name.clone(), value.clone());
+            } else {
+                input.insert(name.clone(), value.clone());
+            }
+        }
+        Ok((input, writes))
+    }
 }

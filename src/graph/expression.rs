@@ -13,6 +13,7 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Jinja};
 use serde_json::Value;
 
+use super::plain::Plain;
 use super::{rewrite, syntax};
 
 /// Instructions one condition may take: some thousand elements looked at, far below a millisecond.
@@ -43,6 +44,7 @@ pub(super) fn environment(fuel: u64) -> Environment<'static> {
 pub struct Expression {
     text: String,
     names: BTreeSet<String>,
+    plain: Option<Plain>,
     program: minijinja::Expression<'static, 'static>,
 }
 
@@ -51,10 +53,11 @@ impl Expression {
     pub fn compile(text: &str) -> Result<Self, String> {
         let tree = syntax::expression(text)?;
         let names = syntax::free_names(&tree);
+        let plain = Plain::of(&tree);
         let guarded = rewrite::guarded(&tree)?;
         let program =
             CONDITIONS.compile_expression_owned(guarded).map_err(|error| reason(&error))?;
-        Ok(Self { text: text.to_owned(), names, program })
+        Ok(Self { text: text.to_owned(), names, plain, program })
     }
 
     /// The names it looks up at the root of its scope.
@@ -71,6 +74,19 @@ impl Expression {
     ///
     /// Errors: a value that is not set, a comparison of different kinds, a result that is no boolean, no fuel left.
     pub fn eval_bool(&self, scope: &BTreeMap<String, Value>) -> Result<bool, String> {
+        match self.decide(|name| scope.get(name)) {
+            Some(truth) => Ok(truth),
+            None => self.eval_in_full(scope),
+        }
+    }
+
+    /// Its truth where names mean what `look` says, if it is simple enough to tell without a scope. `None` says nothing.
+    pub fn decide<'v>(&'v self, look: impl Fn(&str) -> Option<&'v Value>) -> Option<bool> {
+        self.plain.as_ref()?.decide(&look)
+    }
+
+    /// Like [`Expression::eval_bool`], by the template machinery alone: what it is held against.
+    pub fn eval_in_full(&self, scope: &BTreeMap<String, Value>) -> Result<bool, String> {
         // Only what is looked up is converted: state may be large, conditions are small.
         let used: BTreeMap<&str, &Value> =
             self.names.iter().filter_map(|name| Some((name.as_str(), scope.get(name)?))).collect();

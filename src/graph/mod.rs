@@ -20,6 +20,7 @@ mod migrations;
 mod nodes;
 mod outline;
 mod parallel;
+mod plain;
 mod render;
 mod rewrite;
 mod scan;

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Start};
 use super::draft::Draft;
+use super::program::Program;
 use super::runtime::{Shared, Turn};
 use super::{
-    Checkpoint, CheckpointStore, Committed, Epoch, Error, Letter, NewEvent, Next, Posted, Status,
-    TaskResult,
+    Checkpoint, Committed, Epoch, Error, Letter, NewEvent, Next, Posted, Status, TaskResult,
 };
 use crate::base::{Clock, ThreadId};
 
@@ -28,6 +28,10 @@ pub(super) struct Activation<'a> {
     pub(super) emitted: mpsc::UnboundedReceiver<NewEvent>,
     /// What tasks said and the store would not take yet.
     pub(super) unsaid: Vec<NewEvent>,
+    /// The program of the run, once it was needed.
+    program: Option<Arc<Program>>,
+    /// The turn's token and the one its tasks get.
+    tokens: Option<(CancellationToken, CancellationToken)>,
 }
 
 impl<'a> Activation<'a> {
@@ -41,8 +45,20 @@ impl<'a> Activation<'a> {
         let (emit, emitted) = mpsc::unbounded_channel();
         let (epoch, head) = (opened.epoch, opened.head);
         let (inbox, results) = (opened.inbox, opened.results);
-        let unsaid = Vec::new();
-        Ok(Self { shared, turn, thread, epoch, head, inbox, results, emit, emitted, unsaid })
+        Ok(Self {
+            shared,
+            turn,
+            thread,
+            epoch,
+            head,
+            inbox,
+            results,
+            emit,
+            emitted,
+            unsaid: Vec::new(),
+            program: None,
+            tokens: None,
+        })
     }
 
     /// Runs until the thread has nothing to do now, or `stop`.
@@ -60,7 +76,7 @@ impl<'a> Activation<'a> {
             if head.status.is_over() {
                 return Ok(Next::Idle);
             }
-            let program = self.shared.program(&head.run.graph_hash).await?;
+            let program = self.program(&head.run.graph_hash).await?;
             let now = self.clock().now();
             if let Some(draft) = self.due(&head, &program, now) {
                 self.commit(draft).await?;
@@ -76,6 +92,27 @@ impl<'a> Activation<'a> {
             let moved = self.superstep(&head, &program, stop).await?;
             if !moved {
                 self.stopped(stop).await?;
+            }
+        }
+    }
+
+    /// The program of a graph: nearly always the same as before.
+    async fn program(&mut self, hash: &str) -> Result<Arc<Program>, Error> {
+        match &self.program {
+            Some(program) if program.graph.hash == hash => Ok(program.clone()),
+            _ => Ok(self.program.insert(self.shared.program(hash).await?).clone()),
+        }
+    }
+
+    /// The token that cancels the run, and the one below it for its tasks, which a stop sets too.
+    pub(super) fn tokens(&mut self) -> (CancellationToken, CancellationToken) {
+        let cancel = self.turn.cancel_token();
+        match &self.tokens {
+            Some((of, token)) if *of == cancel && !token.is_cancelled() => (cancel, token.clone()),
+            _ => {
+                let token = cancel.child_token();
+                self.tokens = Some((cancel.clone(), token.clone()));
+                (cancel, token)
             }
         }
     }
@@ -245,20 +282,12 @@ impl<'a> Activation<'a> {
         &self.shared.clock
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn CheckpointStore> {
-        &self.shared.store
-    }
-
-    pub(super) fn turn(&self) -> &Turn {
-        self.turn
+    pub(super) fn shared(&self) -> &'a Shared {
+        self.shared
     }
 
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
-    }
-
-    pub(super) fn seed(&self) -> u64 {
-        self.shared.seed
     }
 }
 

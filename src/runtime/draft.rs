@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
-    Change, Checkpoint, Commit, Epoch, Lineage, NewEvent, Origin, RunError, Slot, Status,
+    Change, Checkpoint, Commit, Data, Epoch, Lineage, NewEvent, Origin, RunError, Slot, Status,
     TaskState, Verdict,
 };
 use crate::base::{EffectKey, Millis};
@@ -59,12 +59,12 @@ impl Draft {
     }
 
     /// Adds a journal entry.
-    pub(super) fn event(&mut self, kind: &str, data: Value) {
+    pub(super) fn event(&mut self, kind: &'static str, data: impl Into<Data>) {
         self.events.push(NewEvent {
             at: self.state.at,
             run: self.state.run.id.clone(),
-            kind: kind.to_owned(),
-            data,
+            kind: kind.into(),
+            data: data.into(),
         });
     }
 

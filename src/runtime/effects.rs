@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{Begun, CheckpointStore, Effects, Epoch, ErrorClass, NodeError, Question};
-use crate::base::{EffectKey, Problem, RunId, ThreadId, stable_hash};
+use super::{Begun, Checkpoint, CheckpointStore, Effects, Epoch, ErrorClass, NodeError, Question};
+use crate::base::{EffectKey, Problem, ThreadId, stable_hash};
 
 /// The policy under which an unknown outcome stops the run.
 const AT_MOST_ONCE: &str = "at_most_once";
@@ -17,9 +17,9 @@ pub(super) const FENCED: &str = "runtime.fenced";
 /// The ledger, bound to a task.
 pub(super) struct Ledger {
     pub(super) store: Arc<dyn CheckpointStore>,
-    pub(super) thread: ThreadId,
+    /// The checkpoint that the task runs on.
+    pub(super) state: Arc<Checkpoint>,
     pub(super) epoch: Epoch,
-    pub(super) run: RunId,
     pub(super) task: String,
     /// The effect that is in doubt, once one is.
     pub(super) doubt: Mutex<Option<EffectKey>>,
@@ -48,11 +48,13 @@ impl Ledger {
 #[async_trait]
 impl Effects for Ledger {
     fn key(&self, call: u32) -> EffectKey {
-        EffectKey(stable_hash(&[self.run.as_str(), &self.task, &call.to_string()]))
+        let run = self.state.run.effects_of().as_str();
+        EffectKey(stable_hash(&[run, &self.task, &call.to_string()]))
     }
 
     async fn begin(&self, key: &EffectKey, policy: &str) -> Result<Option<Value>, NodeError> {
-        let begun = self.store.effect_begin(&self.thread, self.epoch, key, policy).await;
+        let thread = &self.state.thread;
+        let begun = self.store.effect_begin(thread, self.epoch, key, policy).await;
         match begun.map_err(|problem| self.unavailable(problem))? {
             Begun::Fresh => Ok(None),
             Begun::Done(result) => Ok(Some(result)),
@@ -61,7 +63,7 @@ impl Effects for Ledger {
                 *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
                 Err(in_doubt(&self.task))
             }
-            Begun::Fenced => Err(fenced(&self.thread)),
+            Begun::Fenced => Err(fenced(thread)),
         }
     }
 

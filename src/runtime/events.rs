@@ -1,7 +1,9 @@
 //! The journal of a thread: what happened, in order, numbered by the store.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::base::{Millis, RunId};
 
@@ -53,9 +55,90 @@ pub struct NewEvent {
     /// Run it belongs to.
     pub run: RunId,
     /// One of [`kind`].
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// What the kind says.
-    pub data: Value,
+    pub data: Data,
+}
+
+/// What an event says. Two kinds come with every superstep: they stay as they are until somebody reads or stores them.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// JSON already.
+    Json(Value),
+    /// Of [`kind::STEP_STARTED`].
+    Started {
+        /// The node.
+        node: String,
+        /// The superstep it was planned in.
+        superstep: u64,
+        /// When it runs, unless at once.
+        at: Option<Millis>,
+    },
+    /// Of [`kind::STEP_FINISHED`].
+    Finished {
+        /// The node.
+        node: String,
+        /// Channel and value, in the order written.
+        writes: Vec<(String, Value)>,
+        /// `usage`, `error` and `class`, where there are any.
+        more: Option<Box<Map<String, Value>>>,
+        /// The superstep it ran in.
+        superstep: u64,
+    },
+}
+
+impl Data {
+    /// As JSON.
+    pub fn into_json(self) -> Value {
+        let mut data = Map::new();
+        match self {
+            Self::Json(value) => return value,
+            Self::Started { node, superstep, at } => {
+                data.insert("node".to_owned(), node.into());
+                data.insert("superstep".to_owned(), superstep.into());
+                if let Some(at) = at {
+                    data.insert("at".to_owned(), at.0.into());
+                }
+            }
+            Self::Finished { node, writes, more, superstep } => {
+                data.insert("node".to_owned(), node.into());
+                data.insert("writes".to_owned(), Value::Object(writes.into_iter().collect()));
+                data.extend(more.map(|more| *more).unwrap_or_default());
+                data.insert("superstep".to_owned(), superstep.into());
+            }
+        }
+        Value::Object(data)
+    }
+}
+
+impl From<Value> for Data {
+    fn from(value: Value) -> Self {
+        Self::Json(value)
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Json(a), Self::Json(b)) => a == b,
+            _ => self.clone().into_json() == other.clone().into_json(),
+        }
+    }
+}
+
+impl Serialize for Data {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(value) => value.serialize(serializer),
+            other => other.clone().into_json().serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::Json)
+    }
 }
 
 /// One entry of a thread's journal.
@@ -76,6 +159,7 @@ pub struct Event {
 impl NewEvent {
     /// The event as number `seq` of its thread.
     pub fn numbered(self, seq: u64) -> Event {
-        Event { seq, at: self.at, run: self.run, kind: self.kind, data: self.data }
+        let (kind, data) = (self.kind.into_owned(), self.data.into_json());
+        Event { seq, at: self.at, run: self.run, kind, data }
     }
 }

@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::flat::Role;
 use super::plan::{self, Planned};
 use super::program::Program;
-use super::{Error, Pauses, TaskResult, TaskState, channels, kind, route, schedule};
+use super::{Data, Error, Pauses, TaskResult, TaskState, channels, kind, route, schedule};
 use crate::graph::{Lifetime, Pause, Reducer};
 
 /// Folds `results`, one for each task of the open superstep, and plans what follows.
@@ -35,7 +35,8 @@ fn fold_and_route(
 ) -> Result<Vec<Planned>, Error> {
     // In the order of the graph, whoever finished first: one seed, one history.
     results.sort_by_key(|result| program.step(&result.node).map(|(ix, ..)| ix));
-    let finished: Vec<Value> = results.iter().map(finished).collect();
+    let superstep = draft.state.superstep;
+    let finished: Vec<Data> = results.iter().map(|result| finished(result, superstep)).collect();
     for result in results.iter().filter(|result| result.failed.is_none()) {
         if let Some((ix, ..)) = program.step(&result.node)
             && let Role::Enter(frame) = program.places[ix].role
@@ -46,7 +47,7 @@ fn fold_and_route(
     fold(draft, program, &mut results)?;
     clear_step_channels(draft, program);
     for (result, data) in results.iter_mut().zip(finished) {
-        draft.event(kind::STEP_FINISHED, with_superstep(data, draft.state.superstep));
+        draft.event(kind::STEP_FINISHED, data);
         draft.state.grants.extend(result.grant.take());
         let usage = &mut draft.state.progress.usage;
         usage.input_tokens += result.usage.input_tokens;
@@ -162,11 +163,8 @@ fn clear_step_channels(draft: &mut Draft, program: &Program) {
 }
 
 /// What the journal says of a finished task.
-fn finished(result: &TaskResult) -> Value {
+fn finished(result: &TaskResult, superstep: u64) -> Data {
     let mut data = Map::new();
-    data.insert("node".to_owned(), result.node.clone().into());
-    let writes: Map<String, Value> = result.writes.iter().cloned().collect();
-    data.insert("writes".to_owned(), Value::Object(writes));
     if result.usage != super::Usage::default() {
         data.insert("usage".to_owned(), json!(result.usage));
     }
@@ -174,12 +172,6 @@ fn finished(result: &TaskResult) -> Value {
         data.insert("error".to_owned(), json!(error.problem));
         data.insert("class".to_owned(), error.class.name().into());
     }
-    Value::Object(data)
-}
-
-fn with_superstep(mut data: Value, superstep: u64) -> Value {
-    if let Value::Object(map) = &mut data {
-        map.insert("superstep".to_owned(), superstep.into());
-    }
-    data
+    let more = (!data.is_empty()).then(|| Box::new(data));
+    Data::Finished { node: result.node.clone(), writes: result.writes.clone(), more, superstep }
 }

@@ -49,7 +49,7 @@ pub use checkpoint_store::{
 pub use edit::Update;
 pub use engine::{Activate, Engine, Next};
 pub use error::Error;
-pub use events::{Event, NewEvent, kind};
+pub use events::{Data, Event, NewEvent, kind};
 pub use follow::Follow;
 pub use interrupt::EXPIRY;
 pub use letters::{Letter, Posted};

@@ -7,7 +7,7 @@ use super::flat::{Frame, ROOT, Role};
 use super::program::Program;
 use super::schedule::{self, Stuck};
 use super::{
-    Error, Pauses, RunError, Status, Task, TaskResult, TaskState, fold, kind, limits, route,
+    Data, Error, Pauses, RunError, Status, Task, TaskResult, TaskState, fold, kind, limits, route,
 };
 use crate::base::{Coded, Millis};
 use crate::graph::{NodeIx, Pause};
@@ -174,13 +174,9 @@ fn enter(draft: &mut Draft, program: &Program, planned: &[Planned]) {
     }
     draft.state.status = draft.state.status_of_tasks(draft.state.at);
     for planned in planned {
-        let mut data = Map::new();
-        data.insert("node".to_owned(), program.graph.nodes[planned.node].name.clone().into());
-        data.insert("superstep".to_owned(), draft.state.superstep.into());
-        if let Some(at) = planned.look_at {
-            data.insert("at".to_owned(), at.0.into());
-        }
-        draft.event(kind::STEP_STARTED, Value::Object(data));
+        let node = program.graph.nodes[planned.node].name.clone();
+        let (superstep, at) = (draft.state.superstep, planned.look_at);
+        draft.event(kind::STEP_STARTED, Data::Started { node, superstep, at });
     }
 }
 

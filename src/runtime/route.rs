@@ -125,13 +125,27 @@ fn cannot_leave(node: &graph::Node, reason: String) -> Error {
     Error::Route { node: node.name.clone(), reason }
 }
 
+/// Names that mean something of their own in a condition.
+const RESERVED: [&str; 4] = ["context", "visits", "limits", "error"];
+
 fn eval(
     program: &Program,
     condition: &Condition,
     state: &Checkpoint,
     error: Option<&RunError>,
 ) -> Result<bool, String> {
-    condition.expression.eval_bool(&scope(program, condition, state, error, state.at))
+    // Channels alone, and no copies of them: what most conditions ask for.
+    let held = |name: &str| {
+        let (_, path) = condition.channels.iter().find(|(own, _)| own == name)?;
+        let value = state.channels.get(path).and_then(|slot| slot.value.as_deref());
+        (!RESERVED.contains(&name)).then(|| value.unwrap_or(&Value::Null))
+    };
+    match condition.expression.decide(held) {
+        Some(truth) => Ok(truth),
+        None => {
+            condition.expression.eval_in_full(&scope(program, condition, state, error, state.at))
+        }
+    }
 }
 
 /// What a condition sees: the channels it mentions (unset: null), `context`, `visits`, `limits`, `error`.

@@ -1,9 +1,10 @@
 //! One superstep: its runnable tasks side by side on one snapshot, then fold, commit, route.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +12,8 @@ use super::activation::Activation;
 use super::draft::Draft;
 use super::program::Program;
 use super::task::{self, End, Job};
-use super::{Checkpoint, Error, NewEvent, NodeError, TaskState, WaitFor, fold, kind, route};
-use crate::base::Millis;
+use super::{Checkpoint, Error, NewEvent, NodeError, Task, TaskState, WaitFor, fold, kind, route};
+use crate::base::{Clock, Millis};
 
 /// How long a cancelled task may take to end by itself [ms].
 const CANCEL_GRACE_MS: u64 = 2_000;
@@ -53,53 +54,50 @@ impl Activation<'_> {
         program: &Arc<Program>,
         stop: &CancellationToken,
     ) -> Result<Vec<(usize, End)>, Error> {
-        let cancel = self.turn().cancel_token();
-        let token = cancel.child_token();
-        let now = self.clock().now();
-        let jobs: Vec<(usize, Job)> = head
-            .tasks
-            .iter()
-            .enumerate()
-            .filter(|(_, task)| task.is_runnable(now) && !self.has_result(&task.node))
-            .map(|(index, task)| (index, self.job(head, program, task.clone(), token.clone())))
-            .collect();
+        let (cancel, token) = self.tokens();
+        let (shared, epoch, emitted) = (self.shared(), self.epoch(), self.emit.clone());
+        let now = shared.clock.now();
         // The only task's result is committed with the superstep: no need to write it twice.
         let keep_each = head.tasks.len() > 1;
-        let (store, epoch, thread) = (self.store().clone(), self.epoch(), &head.thread);
-        let mut running: FuturesUnordered<_> = jobs
-            .into_iter()
-            .map(|(index, job)| {
-                let store = &store;
-                async move {
-                    match job.run().await {
-                        End::Broken(problem) => Err(Error::Store(problem)),
-                        End::Finished(result)
-                            if keep_each
-                                && !store
-                                    .put_task_writes(thread, epoch, &result, Vec::new())
-                                    .await? =>
-                        {
-                            Err(Error::Fenced(thread.clone()))
-                        }
-                        end => Ok((index, end)),
-                    }
-                }
-            })
-            .collect();
-        let mut ends = Vec::with_capacity(running.len());
+        let job = |task| Job {
+            program,
+            state: head,
+            task,
+            store: &shared.store,
+            clock: &shared.clock,
+            epoch,
+            seed: shared.seed,
+            emitted: &emitted,
+            cancel: &token,
+        };
+        let is_runnable = |task: &Task| task.is_runnable(now) && !self.has_result(&task.node);
+        if let [only] = head.tasks.as_slice() {
+            if !is_runnable(only) {
+                return Ok(Vec::new());
+            }
+            let running = futures::stream::once(worked(0, job(only), keep_each));
+            self.gather(std::pin::pin!(running), cancel, &token, stop).await
+        } else {
+            let tasks = head.tasks.iter().enumerate().filter(|(_, task)| is_runnable(task));
+            let mut running: FuturesUnordered<_> =
+                tasks.map(|(index, task)| worked(index, job(task), keep_each)).collect();
+            self.gather(Pin::new(&mut running), cancel, &token, stop).await
+        }
+    }
+
+    /// Takes the ends of tasks, and writes down what they say meanwhile.
+    async fn gather(
+        &mut self,
+        mut running: Pin<&mut impl Stream<Item = Result<(usize, End), Error>>>,
+        cancel: CancellationToken,
+        token: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<Vec<(usize, End)>, Error> {
+        let mut ends = Vec::with_capacity(running.size_hint().0);
         let mut broken = None;
         let mut stopping = stop.is_cancelled();
         let clock = self.clock().clone();
-        let mut grace = std::pin::pin!(async {
-            cancel.cancelled().await;
-            if clock.is_simulated() {
-                for _ in 0..CANCEL_GRACE_POLLS {
-                    tokio::task::yield_now().await;
-                }
-            } else {
-                clock.sleep_ms(CANCEL_GRACE_MS).await;
-            }
-        });
+        let mut grace = std::pin::pin!(grace(&cancel, clock.as_ref()));
         loop {
             tokio::select! {
                 biased;
@@ -175,12 +173,13 @@ impl Activation<'_> {
     /// Enters one end. Returns the failure that ends the run, if it is one.
     fn enter(&mut self, draft: &mut Draft, index: usize, end: End) -> Option<(String, NodeError)> {
         let now = draft.state.at;
+        if let End::Finished(result) = end {
+            self.results.push(result);
+            draft.state.tasks[index].state = TaskState::Finished;
+            return None;
+        }
         let node = draft.state.tasks[index].node.clone();
         match end {
-            End::Finished(result) => {
-                self.results.push(result);
-                draft.state.tasks[index].state = TaskState::Finished;
-            }
             End::Asks(question, doubt) => {
                 let task = &draft.state.tasks[index];
                 let interrupt = task::interrupt(&draft.state, task, question, doubt, now);
@@ -200,7 +199,7 @@ impl Activation<'_> {
                 draft.state.tasks[index].state = TaskState::Ready;
                 return Some((node, error));
             }
-            End::Stopped | End::Broken(_) => {}
+            End::Finished(_) | End::Stopped | End::Broken(_) => {}
         }
         None
     }
@@ -286,27 +285,33 @@ pub(super) fn signalled(name: &str, payload: Value) -> Value {
     json!({ "signal": name, "payload": payload })
 }
 
-impl Activation<'_> {
-    fn job(
-        &self,
-        head: &Arc<Checkpoint>,
-        program: &Arc<Program>,
-        task: super::Task,
-        cancel: CancellationToken,
-    ) -> Job {
-        Job {
-            program: program.clone(),
-            state: head.clone(),
-            task,
-            store: self.store().clone(),
-            clock: self.clock().clone(),
-            epoch: self.epoch(),
-            seed: self.seed(),
-            emitted: self.emit.clone(),
-            cancel,
+/// Runs a task to its end, and keeps its result at once where others are still at work.
+async fn worked(index: usize, job: Job<'_>, keep_each: bool) -> Result<(usize, End), Error> {
+    let (store, epoch, thread) = (job.store, job.epoch, &job.state.thread);
+    match job.run().await {
+        End::Broken(problem) => Err(Error::Store(problem)),
+        End::Finished(result)
+            if keep_each && !store.put_task_writes(thread, epoch, &result, Vec::new()).await? =>
+        {
+            Err(Error::Fenced(thread.clone()))
         }
+        end => Ok((index, end)),
     }
+}
 
+/// Ends a moment after `cancel` is set: what still runs then is dropped.
+async fn grace(cancel: &CancellationToken, clock: &dyn Clock) {
+    cancel.cancelled().await;
+    if clock.is_simulated() {
+        for _ in 0..CANCEL_GRACE_POLLS {
+            tokio::task::yield_now().await;
+        }
+    } else {
+        clock.sleep_ms(CANCEL_GRACE_MS).await;
+    }
+}
+
+impl Activation<'_> {
     /// Takes what tasks have said and nobody has written down yet.
     fn take_emitted(&mut self) -> Vec<NewEvent> {
         let mut events = std::mem::take(&mut self.unsaid);

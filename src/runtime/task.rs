@@ -38,22 +38,22 @@ pub(super) enum End {
 }
 
 /// All that running one task takes.
-pub(super) struct Job {
-    pub(super) program: Arc<Program>,
-    pub(super) state: Arc<Checkpoint>,
-    pub(super) task: Task,
-    pub(super) store: Arc<dyn super::CheckpointStore>,
-    pub(super) clock: Arc<dyn crate::base::Clock>,
+pub(super) struct Job<'j> {
+    pub(super) program: &'j Arc<Program>,
+    pub(super) state: &'j Arc<Checkpoint>,
+    pub(super) task: &'j Task,
+    pub(super) store: &'j Arc<dyn super::CheckpointStore>,
+    pub(super) clock: &'j Arc<dyn crate::base::Clock>,
     pub(super) epoch: Epoch,
     pub(super) seed: u64,
-    pub(super) emitted: mpsc::UnboundedSender<NewEvent>,
-    pub(super) cancel: CancellationToken,
+    pub(super) emitted: &'j mpsc::UnboundedSender<NewEvent>,
+    pub(super) cancel: &'j CancellationToken,
 }
 
-impl Job {
+impl Job<'_> {
     /// Runs the task to its end.
     pub(super) async fn run(self) -> End {
-        let program = self.program.clone();
+        let program = self.program;
         let Some((ix, node, step)) = program.step(&self.task.node) else {
             return End::Failed(fatal(&Error::Route {
                 node: self.task.node.clone(),
@@ -63,15 +63,14 @@ impl Job {
         let path = format!("{}/{}", self.state.superstep, node.name);
         let ledger = Arc::new(Ledger {
             store: self.store.clone(),
-            thread: self.state.thread.clone(),
+            state: self.state.clone(),
             epoch: self.epoch,
-            run: self.state.run.effects_of().clone(),
             task: path.clone(),
             doubt: Mutex::new(None),
             broken: Mutex::new(None),
         });
         let frame = program.places[ix].frame;
-        let mut cx = self.context(node, frame, path, ledger.clone());
+        let mut cx = self.context(ix, path, ledger.clone());
         let view = self.view(node, &program.frames[frame]);
         let kept = match &node.cache {
             Some(cache) => match self.remembered(node, cache, &view).await {
@@ -143,7 +142,7 @@ impl Job {
             let done = work.await;
             (self.clock.now().since(started) <= node.timeout_ms).then_some(done)
         } else {
-            within(work, self.clock.as_ref(), node.timeout_ms, &cx.cancel).await
+            within(work, &**self.clock, node.timeout_ms, &cx.cancel).await
         };
         match done {
             Some(Ok(outcome)) => outcome,
@@ -246,42 +245,36 @@ impl Job {
         }
     }
 
-    fn context(
-        &self,
-        node: &graph::Node,
-        frame: usize,
-        path: String,
-        ledger: Arc<Ledger>,
-    ) -> TaskContext {
-        let (name, run) = (node.name.clone(), self.state.run.id.clone());
+    fn context(&self, ix: graph::NodeIx, path: String, ledger: Arc<Ledger>) -> TaskContext {
+        let (program, state) = (self.program.clone(), self.state.clone());
         let (clock, emitted) = (self.clock.clone(), self.emitted.clone());
         let emit = move |data: Value| {
-            let data = json!({ "node": name, "data": data });
+            let data = json!({ "node": program.graph.nodes[ix].name, "data": data });
             // The receiver lives as long as the superstep; a task cannot outlive it.
             let _ = emitted.send(NewEvent {
                 at: clock.now(),
-                run: run.clone(),
-                kind: kind::CUSTOM.to_owned(),
-                data,
+                run: state.run.id.clone(),
+                kind: kind::CUSTOM.into(),
+                data: data.into(),
             });
         };
         TaskContext {
             thread: self.state.thread.clone(),
             run: self.state.run.id.clone(),
-            node: node.name.clone(),
+            node: self.program.graph.nodes[ix].name.clone(),
             task: path,
             attempt: 0,
             clock: self.clock.clone(),
             effects: ledger as Arc<dyn Effects>,
             emit: Arc::new(emit),
             cancel: self.cancel.clone(),
-            usage_left: limits::usage_left(&self.program, frame, &self.state),
+            usage_left: limits::usage_left(self.program, self.program.places[ix].frame, self.state),
         }
     }
 
-    fn journal(&self, kind: &str, data: Value) {
+    fn journal(&self, kind: &'static str, data: Value) {
         let run = self.state.run.id.clone();
-        let event = NewEvent { at: self.clock.now(), run, kind: kind.to_owned(), data };
+        let event = NewEvent { at: self.clock.now(), run, kind: kind.into(), data: data.into() };
         // See `context`: the receiver outlives the task.
         let _ = self.emitted.send(event);
     }

@@ -1,7 +1,5 @@
 //! From a request to a run at work: the thread, the record, what becomes of runs that go on, the hand-over to the runtime.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -238,16 +236,9 @@ async fn start(
     let asks = state.is_some_and(|state| state.status == ThreadStatus::Interrupted);
     let order = &run.order;
     // To LangGraph every channel is an input.
-    let shape = app.agent().graph_shape(&run.graph)?;
-    let (mut input, mut writes) = (Map::new(), BTreeMap::new());
-    let given = order.input.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-    for (channel, value) in given {
-        if !shape.input.contains_key(&channel) && shape.state.contains_key(&channel) {
-            writes.insert(channel, value);
-        } else {
-            input.insert(channel, value);
-        }
-    }
+    let none = Map::new();
+    let given = order.input.as_ref().and_then(Value::as_object).unwrap_or(&none);
+    let (input, writes) = app.agent().sorted_input(&run.graph, given)?;
     let request = StartRequest {
         graph: run.graph.clone(),
         input: Value::Object(input),

@@ -179,8 +179,9 @@ impl CheckpointStore for MemoryStore {
     ) -> Result<Vec<Event>, Problem> {
         let inner = self.lock();
         let Some(thread) = inner.threads.get(thread) else { return Ok(Vec::new()) };
-        let from = thread.events.partition_point(|event| event.seq <= after);
-        Ok(thread.events[from..].iter().take(limit).cloned().collect())
+        let from = thread.events.partition_point(|(seq, _)| *seq <= after);
+        let wanted = thread.events[from..].iter().take(limit);
+        Ok(wanted.map(|(seq, event)| event.clone().numbered(*seq)).collect())
     }
 
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem> {

@@ -4,14 +4,14 @@ mod checkpoints;
 mod documents;
 mod saver;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use crate::base::{Document, EffectKey, Millis, ThreadId};
 use crate::runtime::{
-    Checkpoint, Commit, Committed, Event, NewEvent, Posted, Retention, Status, TaskResult,
+    Checkpoint, Commit, Committed, NewEvent, Posted, Retention, Status, TaskResult,
 };
 
 /// Everything in this process's memory.
@@ -26,7 +26,8 @@ struct Inner {
     graphs: HashMap<String, String>,
     /// Begun (`None`) and finished effects.
     effects: HashMap<EffectKey, Option<Value>>,
-    documents: BTreeMap<(String, String), (u64, Document)>,
+    /// By collection and key; a collection without any is not there.
+    documents: HashMap<String, HashMap<String, (u64, Document)>>,
     /// Checkpoints of other frameworks.
     saved: saver::Saved,
     /// Letters and document writes so far: both are numbered by it.
@@ -37,7 +38,8 @@ struct Inner {
 struct Thread {
     epoch: u64,
     history: Vec<Arc<Checkpoint>>,
-    events: Vec<Event>,
+    /// Numbered, and JSON only for those who read them.
+    events: Vec<(u64, NewEvent)>,
     results: Vec<TaskResult>,
     inbox: Vec<Posted>,
     dedupe: HashSet<String>,
@@ -63,8 +65,8 @@ impl Thread {
 
     fn journal(&mut self, events: Vec<NewEvent>) {
         for event in events {
-            let seq = self.events.last().map_or(1, |event| event.seq + 1);
-            self.events.push(event.numbered(seq));
+            let seq = self.events.last().map_or(1, |(seq, _)| seq + 1);
+            self.events.push((seq, event));
         }
     }
 
@@ -89,9 +91,9 @@ impl Thread {
     /// Forgets what `retention` does not keep of a thread that stays: checkpoints, events.
     fn shorten(&mut self, retention: &Retention) -> (u64, u64) {
         let checkpoints = retention.checkpoints_max.map_or(0, |keep| self.prune(keep));
-        let last = self.events.last().map_or(0, |event| event.seq);
+        let last = self.events.last().map_or(0, |(seq, _)| *seq);
         let first_kept = retention.events_max.map_or(0, |keep| last.saturating_sub(keep) + 1);
-        let gone = self.events.partition_point(|event| event.seq < first_kept);
+        let gone = self.events.partition_point(|(seq, _)| *seq < first_kept);
         self.events.drain(..gone);
         (checkpoints, gone as u64)
     }

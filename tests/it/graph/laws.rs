@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use perf_agent::graph::{Expression, Source, load, render, render_text};
+use serde_json::json;
 
 use super::vocabulary::vocabulary;
 use super::{folder, load_text};
@@ -41,6 +42,26 @@ proptest! {
             let _ = expression.eval_bool(&Default::default());
         }
         let _ = render_text(&format!("{{{{ {text} }}}}"), &Default::default());
+    }
+
+    /// What is decided the short way is what the whole evaluation says, and what that refuses is never decided.
+    #[test]
+    fn a_plain_condition_means_what_the_whole_evaluation_says(
+        text in "(not )?[abcd](\\.k)? (==|!=|<|<=|>|>=) ([abcd](\\.k)?|-?[0-3]|1\\.0|'x'|true|none)( (and|or) (not )?([abcd]|[abcd] (==|<) [abcd]))?",
+        values in proptest::collection::vec(0_usize..9, 3),
+    ) {
+        let kinds = [
+            json!(1), json!(2), json!(1.0), json!("x"), json!("y"), json!(true), json!(null),
+            json!({ "k": 1 }), json!([1]),
+        ];
+        let named = ["a", "b", "c"].into_iter().zip(values);
+        let scope = named.map(|(name, kind)| (name.to_owned(), kinds[kind].clone())).collect();
+        if let Ok(expression) = Expression::compile(&text) {
+            let whole = expression.eval_in_full(&scope);
+            if let Some(decided) = expression.decide(|name| scope.get(name)) {
+                prop_assert_eq!(Ok(decided), whole, "{}", text);
+            }
+        }
     }
 
     /// The valid graph with one line lost, doubled or cut: refused or accepted, never more than that.

@@ -46,12 +46,16 @@ fn expected(
     after: &Checkpoint,
     events: &[NewEvent],
 ) -> BTreeMap<String, Option<Value>> {
-    let mut finished: Vec<(usize, &Map<String, Value>)> = events
+    let finished: Vec<Value> = events
         .iter()
         .filter(|event| event.kind == kind::STEP_FINISHED)
-        .filter_map(|event| {
-            let (ix, _) = graph.node(event.data["node"].as_str()?)?;
-            Some((ix, event.data["writes"].as_object()?))
+        .map(|event| event.data.clone().into_json())
+        .collect();
+    let mut finished: Vec<(usize, &Map<String, Value>)> = finished
+        .iter()
+        .filter_map(|data| {
+            let (ix, _) = graph.node(data["node"].as_str()?)?;
+            Some((ix, data["writes"].as_object()?))
         })
         .collect();
     finished.sort_by_key(|(ix, _)| *ix);

@@ -103,8 +103,8 @@ pub fn event(kind: &str) -> NewEvent {
     NewEvent {
         at: Millis(5),
         run: RunId("run of t".to_owned()),
-        kind: kind.to_owned(),
-        data: json!({ "kind": kind }),
+        kind: kind.to_owned().into(),
+        data: json!({ "kind": kind }).into(),
     }
 }
 
