@@ -9,23 +9,46 @@ use super::draft::Draft;
 use super::flat::Role;
 use super::plan::{self, Planned};
 use super::program::Program;
-use super::{Error, Pauses, TaskResult, TaskState, channels, kind, route, schedule};
+use super::{
+    Checkpoint, Error, Pauses, Progress, TaskResult, TaskState, channels, kind, route, schedule,
+};
 use crate::graph::{Lifetime, Pause, Reducer};
 
-/// Folds `results`, one for each task of the open superstep, and plans what follows.
+/// Folds `results`, one for each finished task of the open superstep, and plans what follows. Tasks that are not finished go on.
 ///
-/// A fold or a route that fails ends the run with that error; a retry runs the superstep's tasks again.
-pub(super) fn close(draft: &mut Draft, program: &Program, results: Vec<TaskResult>) {
+/// A fold or a route that fails ends the run with that error and changes nothing else; a retry runs the tasks again.
+pub(super) fn close(
+    draft: &mut Draft,
+    program: &Program,
+    before: &Checkpoint,
+    results: Vec<TaskResult>,
+) {
     draft.closes_superstep = true;
     match fold_and_route(draft, program, results) {
-        Ok(planned) => plan::open(draft, program, planned),
+        Ok(planned) => {
+            draft.state.tasks.retain(|task| task.state != TaskState::Finished);
+            plan::open(draft, program, planned);
+        }
         Err(error) => {
+            undo(draft, before);
             for task in &mut draft.state.tasks {
-                task.state = TaskState::Ready;
+                if task.state == TaskState::Finished {
+                    task.state = TaskState::Ready;
+                }
             }
             draft.fail(plan::fatal(None, &error));
         }
     }
+}
+
+/// Takes back what was folded: a retry would fold it again.
+fn undo(draft: &mut Draft, before: &Checkpoint) {
+    draft.changed.clear();
+    draft.state.channels.clone_from(&before.channels);
+    draft.state.grants.clone_from(&before.grants);
+    let (lineage, waited_ms) = (draft.state.progress.lineage, draft.state.progress.waited_ms);
+    draft.state.progress = Progress { lineage, waited_ms, ..before.progress.clone() };
+    draft.events.retain(|event| event.kind != kind::STEP_FINISHED);
 }
 
 fn fold_and_route(
@@ -46,7 +69,8 @@ fn fold_and_route(
     fold(draft, program, &mut results)?;
     clear_step_channels(draft, program);
     for (result, data) in results.iter_mut().zip(finished) {
-        draft.event(kind::STEP_FINISHED, with_superstep(data, draft.state.superstep));
+        let superstep = planned_in(draft, program, &result.node);
+        draft.event(kind::STEP_FINISHED, with_superstep(data, superstep));
         draft.state.grants.extend(result.grant.take());
         let usage = &mut draft.state.progress.usage;
         usage.input_tokens += result.usage.input_tokens;
@@ -62,9 +86,17 @@ fn fold_and_route(
     }
     for frame in abandoned {
         schedule::leave(draft, program, frame);
+        schedule::cut(draft, &program.frames[frame].prefix);
         planned.retain(|planned: &Planned| !program.is_inside(planned.node, frame));
     }
     Ok(planned)
+}
+
+/// The superstep that the task of a node was planned in.
+fn planned_in(draft: &Draft, program: &Program, node: &str) -> u64 {
+    let state = &draft.state;
+    let carried = state.tasks.iter().find(|task| program.is_eager() && task.node == node);
+    carried.map_or(state.superstep, |task| task.superstep(state))
 }
 
 /// Plans what comes after one finished node.

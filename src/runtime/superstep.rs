@@ -12,13 +12,24 @@ use super::draft::Draft;
 use super::program::Program;
 use super::task::{self, End, Job};
 use super::{Checkpoint, Error, NewEvent, NodeError, TaskState, WaitFor, fold, kind, route};
-use crate::base::Millis;
+use crate::base::{Clock, Millis};
 
 /// How long a cancelled task may take to end by itself [ms].
 const CANCEL_GRACE_MS: u64 = 2_000;
 
 /// How often a cancelled task is polled once more where time is simulated: there is no time to wait.
 const CANCEL_GRACE_POLLS: usize = 8;
+
+/// Returns when a cancelled task has had its time to end by itself.
+pub(super) async fn grace(clock: &dyn Clock) {
+    if clock.is_simulated() {
+        for _ in 0..CANCEL_GRACE_POLLS {
+            tokio::task::yield_now().await;
+        }
+    } else {
+        clock.sleep_ms(CANCEL_GRACE_MS).await;
+    }
+}
 
 impl Activation<'_> {
     /// Runs what is runnable of the open superstep and commits what came of it.
@@ -35,7 +46,7 @@ impl Activation<'_> {
         ends.sort_unstable_by_key(|(index, _)| *index);
         let mut draft = Draft::after(head, self.clock().now());
         let recovered = self.recover(&mut draft);
-        let moved = self.settle(&mut draft, program, ends) || recovered;
+        let moved = self.settle(&mut draft, program, head, ends) || recovered;
         let leftover = self.take_emitted();
         if !moved {
             self.append(leftover).await?;
@@ -92,13 +103,7 @@ impl Activation<'_> {
         let clock = self.clock().clone();
         let mut grace = std::pin::pin!(async {
             cancel.cancelled().await;
-            if clock.is_simulated() {
-                for _ in 0..CANCEL_GRACE_POLLS {
-                    tokio::task::yield_now().await;
-                }
-            } else {
-                clock.sleep_ms(CANCEL_GRACE_MS).await;
-            }
+            grace(clock.as_ref()).await;
         });
         loop {
             tokio::select! {
@@ -129,7 +134,7 @@ impl Activation<'_> {
     }
 
     /// Marks tasks whose results were kept before a crash. Returns whether there were any.
-    fn recover(&self, draft: &mut Draft) -> bool {
+    pub(super) fn recover(&self, draft: &mut Draft) -> bool {
         let mut recovered = false;
         for task in &mut draft.state.tasks {
             if task.state != TaskState::Finished && self.has_result(&task.node) {
@@ -140,17 +145,18 @@ impl Activation<'_> {
         recovered
     }
 
-    fn has_result(&self, node: &str) -> bool {
+    pub(super) fn has_result(&self, node: &str) -> bool {
         self.results.iter().any(|result| result.node == node)
     }
 
     /// Enters the ends into the draft; closes the superstep when all its tasks are finished.
     ///
     /// Returns whether anything changed.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         draft: &mut Draft,
         program: &Arc<Program>,
+        head: &Checkpoint,
         ends: Vec<(usize, End)>,
     ) -> bool {
         let mut moved = false;
@@ -161,11 +167,15 @@ impl Activation<'_> {
                 failure.get_or_insert(failed);
             }
         }
+        if program.is_eager() {
+            self.conclude(draft, program, head, failure);
+            return moved;
+        }
         if let Some((node, error)) = failure {
             draft.fail(route::run_error(&node, &error));
         } else if draft.state.tasks.iter().all(|task| task.state == TaskState::Finished) {
             moved = true;
-            fold::close(draft, program, std::mem::take(&mut self.results));
+            fold::close(draft, program, head, std::mem::take(&mut self.results));
         } else {
             draft.state.status = draft.state.status_of_tasks(draft.state.at);
         }
@@ -173,7 +183,12 @@ impl Activation<'_> {
     }
 
     /// Enters one end. Returns the failure that ends the run, if it is one.
-    fn enter(&mut self, draft: &mut Draft, index: usize, end: End) -> Option<(String, NodeError)> {
+    pub(super) fn enter(
+        &mut self,
+        draft: &mut Draft,
+        index: usize,
+        end: End,
+    ) -> Option<(String, NodeError)> {
         let now = draft.state.at;
         let node = draft.state.tasks[index].node.clone();
         match end {
@@ -229,7 +244,7 @@ impl Activation<'_> {
         }
         // An expiry must not beat an answer that is already in the inbox.
         draft.inbox_read_to = Some(self.read_to());
-        self.settle(&mut draft, program, ends);
+        self.settle(&mut draft, program, head, ends);
         Some(draft)
     }
 }
@@ -287,7 +302,7 @@ pub(super) fn signalled(name: &str, payload: Value) -> Value {
 }
 
 impl Activation<'_> {
-    fn job(
+    pub(super) fn job(
         &self,
         head: &Arc<Checkpoint>,
         program: &Arc<Program>,
@@ -308,7 +323,7 @@ impl Activation<'_> {
     }
 
     /// Takes what tasks have said and nobody has written down yet.
-    fn take_emitted(&mut self) -> Vec<NewEvent> {
+    pub(super) fn take_emitted(&mut self) -> Vec<NewEvent> {
         let mut events = std::mem::take(&mut self.unsaid);
         events.extend(std::iter::from_fn(|| self.emitted.try_recv().ok()));
         events
