@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::channels::Channels;
+use super::edges::RouteDraft;
 use super::fields::{Word, shortened};
 use super::finding::{Findings, suggest};
 use super::kinds::{Agent, Body, Call, Foreach, Subgraph};
@@ -17,7 +18,7 @@ use super::typing::{Fault, Scope};
 use super::values::Filling;
 use super::vocabulary::{Effect, ToolFacts, Vocabulary};
 use super::yaml::{At, Entry};
-use super::{Graph, Reducer, WaitSpec};
+use super::{Expression, Graph, Reducer, WaitSpec};
 
 /// Schemas of the names that are no channels.
 pub(super) struct Surroundings {
@@ -97,6 +98,31 @@ impl<'l, 't> Data<'l, 't> {
         let declared = node.reads.iter().flatten().map(|(name, _)| (*name).to_owned());
         used.extend(declared);
         used
+    }
+
+    /// The channels that the ways on from a node look at: conditions, and what its error routes write.
+    pub(super) fn looked_at(
+        &self,
+        node: &NodeDraft<'t>,
+        route: &RouteDraft<'t>,
+    ) -> BTreeSet<String> {
+        let ways = route.ways().iter().filter_map(|way| way.when);
+        let errors = node.on_error.iter().filter_map(|route| route.when);
+        let until = node.repeat.map(|(_, until)| until);
+        let mut looked = BTreeSet::new();
+        for (text, _) in ways.chain(errors).chain(until) {
+            if let Ok(condition) = Expression::compile(text) {
+                looked.extend(condition.names().iter().cloned());
+            }
+        }
+        let scope =
+            Scope { channels: &self.channels.all, readable: None, others: self.others(true) };
+        for route in &node.on_error {
+            // Its faults are reported where the node is checked.
+            self.set(route.set, &scope, &mut looked, &mut Findings::new(""));
+        }
+        looked.retain(|name| self.channels.all.contains_key(name));
+        looked
     }
 
     /// Checks values that go to channels.

@@ -29,6 +29,9 @@ pub struct Graph {
     pub output: Vec<String>,
     /// Bounds of a run.
     pub limits: Limits,
+    /// When what follows a node starts.
+    #[serde(default, skip_serializing_if = "Mode::is_superstep")]
+    pub mode: Mode,
     /// Nodes, in file order.
     pub nodes: Vec<Node>,
     /// Where a run starts.
@@ -36,6 +39,23 @@ pub struct Graph {
     /// How threads of earlier versions become threads of this, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Migration>,
+}
+
+/// When what follows a node starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// When all that runs beside it is done, too.
+    #[default]
+    Superstep,
+    /// At once: the loader proved that nothing that may run beside it can tell.
+    Eager,
+}
+
+impl Mode {
+    fn is_superstep(&self) -> bool {
+        *self == Self::Superstep
+    }
 }
 
 /// How a thread leaves one version behind.

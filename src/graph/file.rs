@@ -65,6 +65,8 @@ struct GraphFile {
     output: Option<Names>,
     /// Bounds of a run; a graph with a loop needs `supersteps` or `visits_per_node`.
     limits: Option<LimitsFile>,
+    /// When what follows a node starts: once all that runs beside it is done (`superstep`), or at once (`eager`).
+    mode: Option<ModeFile>,
     /// What nodes do that say nothing themselves.
     defaults: Option<DefaultsFile>,
     /// Units of work, by name.
@@ -75,6 +77,13 @@ struct GraphFile {
     tests: Option<Vec<TestFile>>,
     /// How threads of earlier versions become threads of this.
     migrations: Option<Vec<MigrationFile>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum ModeFile {
+    Superstep,
+    Eager,
 }
 
 #[derive(JsonSchema)]

@@ -9,7 +9,7 @@ use crate::base::stable_hash;
 use super::channels::{self, Channels};
 use super::data::{Data, Surroundings};
 use super::edges::{self, Edges, RouteDraft};
-use super::fields::Fields;
+use super::fields::{Fields, wrong_kind};
 use super::finding::{Finding, Findings};
 use super::flow::Flow;
 use super::kinds::{Body, Call};
@@ -18,11 +18,11 @@ use super::nodes::{self, ErrorRoute, NodeDraft, Nodes};
 use super::vocabulary::{Source, Vocabulary};
 use super::{
     AgentSpec, ApprovalSpec, Cache, EdgeTarget, ForeachSpec, Graph, Join, Kind, Limits, Migration,
-    Node, NodeIx, OnError, Repeat, Route, SubgraphSpec, ToolCallSpec, cases, consent, joins,
-    migrations, parallel, yaml,
+    Mode, Node, NodeIx, OnError, Repeat, Route, SubgraphSpec, ToolCallSpec, cases, consent, eager,
+    joins, migrations, parallel, yaml,
 };
 
-pub(super) const GRAPH_KEYS: [&str; 14] = [
+pub(super) const GRAPH_KEYS: [&str; 15] = [
     "schema",
     "name",
     "version",
@@ -32,6 +32,7 @@ pub(super) const GRAPH_KEYS: [&str; 14] = [
     "state",
     "output",
     "limits",
+    "mode",
     "defaults",
     "nodes",
     "edges",
@@ -59,6 +60,7 @@ pub fn load(source: &Source, vocabulary: &Vocabulary) -> Result<Graph, Vec<Findi
 
 /// Everything read, before it becomes a graph.
 struct Draft<'t> {
+    mode: Mode,
     channels: Channels<'t>,
     limits: LimitsDraft<'t>,
     on_limit: Option<NodeIx>,
@@ -86,6 +88,7 @@ fn read(
 
     let channels = channels::read(&fields, &vocabulary.types, findings);
     let limits = limits::limits(&fields, findings);
+    let mode = mode(&fields, findings);
     let defaults = limits::defaults(&fields, findings);
     let nodes = nodes::read(&fields, &vocabulary.types, &defaults, findings);
     let edges = edges::read(&fields, text, &nodes, findings);
@@ -97,7 +100,8 @@ fn read(
     cases::check(&fields, &nodes, &channels, findings);
     let migrations = migrations::read(&fields, version, &channels, &nodes, findings);
     let reads = Vec::new();
-    let mut draft = Draft { channels, limits, on_limit, nodes, joins, on_error, edges, reads };
+    let mut draft =
+        Draft { mode, channels, limits, on_limit, nodes, joins, on_error, edges, reads };
     draft.check_flow(&fields, vocabulary, findings);
     draft.check_data(text, vocabulary, findings);
     if !findings.is_empty() {
@@ -114,6 +118,17 @@ fn schema_version(fields: &Fields<'_>, findings: &mut Findings) {
     {
         let message = format!("`{schema}` is no schema this program reads");
         findings.add("PA007", at, message, format!("write `schema: {SCHEMA}`"));
+    }
+}
+
+fn mode(fields: &Fields<'_>, findings: &mut Findings) -> Mode {
+    match fields.text("mode", findings) {
+        Some(("eager", _)) => Mode::Eager,
+        None | Some(("superstep", _)) => Mode::Superstep,
+        Some(_) => fields
+            .get("mode")
+            .and_then(|tree| wrong_kind(tree, "mode", "`superstep` or `eager`", findings))
+            .unwrap_or_default(),
     }
 }
 
@@ -150,7 +165,10 @@ impl<'t> Draft<'t> {
         let limits_at = fields.get("limits").map(|tree| tree.at);
         flow.check_loops(nodes, &self.limits, limits_at, findings);
         consent::check(&flow, nodes, &vocabulary.tools, findings);
-        parallel::check(nodes, edges, on_error, &self.channels.all, findings);
+        // What an eager graph must prove is more than this.
+        if self.mode == Mode::Superstep {
+            parallel::check(nodes, edges, on_error, &self.channels.all, findings);
+        }
     }
 
     fn check_data(&mut self, text: &str, vocabulary: &Vocabulary, findings: &mut Findings) {
@@ -163,6 +181,32 @@ impl<'t> Draft<'t> {
         }
         self.reads = self.nodes.list.iter().map(|node| data.node(node, findings)).collect();
         self.check_written(findings);
+        let mut looked = Vec::new();
+        if self.mode == Mode::Eager {
+            let ways = self.nodes.list.iter().zip(&self.edges.routes);
+            looked.extend(ways.map(|(node, route)| data.looked_at(node, route)));
+        }
+        self.check_mode(&looked, vocabulary, findings);
+    }
+
+    /// Reports what the graph's mode does not allow; `looked` are the channels that the ways on from each node look at.
+    fn check_mode(
+        &self,
+        looked: &[BTreeSet<String>],
+        vocabulary: &Vocabulary,
+        findings: &mut Findings,
+    ) {
+        eager::check_parts(self.mode, &self.nodes, &self.channels, &vocabulary.graphs, findings);
+        if self.mode == Mode::Eager && !self.edges.broken {
+            let ways = eager::Ways {
+                nodes: &self.nodes,
+                edges: &self.edges,
+                on_error: &self.on_error,
+                joins: &self.joins,
+                on_limit: self.on_limit,
+            };
+            eager::check(&ways, &self.reads, looked, findings);
+        }
     }
 
     /// Reports channels that someone waits for and nobody writes.
@@ -170,14 +214,7 @@ impl<'t> Draft<'t> {
         let mut written: BTreeSet<&str> = self.channels.input.keys().map(String::as_str).collect();
         written.extend(&self.channels.given);
         for node in &self.nodes.list {
-            written.extend(node.writes.map(|(name, _)| name));
-            let entries = match &node.body {
-                Some(Body::Set(entries)) => entries,
-                Some(Body::Graph(sub)) => sub.output,
-                _ => &[],
-            };
-            let errors = node.on_error.iter().flat_map(|route| route.set);
-            written.extend(entries.iter().chain(errors).map(|entry| entry.key.as_str()));
+            written.extend(node.written().into_keys());
         }
         let read = self.reads.iter().flatten().map(String::as_str);
         let output = self.channels.output.iter().map(|(name, _)| *name);
@@ -235,6 +272,7 @@ impl Draft<'_> {
             context: self.channels.context,
             output: self.channels.output.into_iter().map(|(name, _)| name.to_owned()).collect(),
             limits,
+            mode: self.mode,
             nodes,
             start: self.edges.start,
             migrations: head.migrations,

@@ -6,6 +6,7 @@ mod consent;
 mod data;
 mod definition;
 pub mod diagram;
+mod eager;
 mod edges;
 mod expression;
 mod fields;
@@ -38,8 +39,8 @@ mod yaml;
 pub use cases::{Case, ScriptedAnswer, cases};
 pub use definition::{
     AgentSpec, ApprovalSpec, Cache, Channel, EdgeTarget, ForeachSpec, Graph, Join, Kind, Lifetime,
-    Limits, Memory, Migration, Node, NodeIx, OnError, Pause, Reducer, Repeat, RetryPolicy, Route,
-    SubgraphSpec, ToolCallSpec, WaitSpec,
+    Limits, Memory, Migration, Mode, Node, NodeIx, OnError, Pause, Reducer, Repeat, RetryPolicy,
+    Route, SubgraphSpec, ToolCallSpec, WaitSpec,
 };
 pub use expression::Expression;
 pub use file::schema;

@@ -47,6 +47,24 @@ pub(super) struct NodeDraft<'t> {
     pub(super) defer: bool,
 }
 
+impl<'t> NodeDraft<'t> {
+    /// The channels that it may write, each with the first place that says so.
+    pub(super) fn written(&self) -> BTreeMap<&'t str, At> {
+        let body: &'t [Entry] = match &self.body {
+            Some(Body::Set(entries)) => entries,
+            Some(Body::Graph(sub)) => sub.output,
+            _ => &[],
+        };
+        let errors = self.on_error.iter().flat_map(|route| route.set);
+        let named = body.iter().chain(errors).map(|entry| (entry.key.as_str(), entry.at));
+        let mut written = BTreeMap::new();
+        for (channel, at) in self.writes.into_iter().chain(named) {
+            written.entry(channel).or_insert(at);
+        }
+        written
+    }
+}
+
 /// `cache` as written.
 pub(super) struct CacheDraft<'t> {
     pub(super) ttl_ms: u64,

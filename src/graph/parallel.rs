@@ -15,7 +15,7 @@ use super::yaml::At;
 use super::{Channel, EdgeTarget, NodeIx, Reducer};
 
 /// Pairs looked at before a graph counts as too parallel to prove: about a second of work.
-const PAIRS: usize = 4_000_000;
+pub(super) const PAIRS: usize = 4_000_000;
 
 pub(super) fn check(
     nodes: &Nodes<'_>,
@@ -59,28 +59,12 @@ type Writers<'t> = BTreeMap<&'t str, Vec<(NodeIx, At)>>;
 fn shared_writers<'t>(nodes: &Nodes<'t>, channels: &BTreeMap<String, Channel>) -> Writers<'t> {
     let mut writers = Writers::new();
     for (number, node) in nodes.list.iter().enumerate() {
-        let mut add = |channel: &'t str, at: At| {
-            let replaced = channels.get(channel).is_some_and(|c| c.reducer == Reducer::Replace);
-            if replaced {
+        // One node is one writer, however many of its ways write the channel.
+        for (channel, at) in node.written() {
+            if channels.get(channel).is_some_and(|c| c.reducer == Reducer::Replace) {
                 writers.entry(channel).or_default().push((number, at));
             }
-        };
-        if let Some((channel, at)) = node.writes {
-            add(channel, at);
         }
-        let errors = node.on_error.iter().flat_map(|route| route.set);
-        let body = match &node.body {
-            Some(Body::Set(entries)) => entries,
-            Some(Body::Graph(sub)) => sub.output,
-            _ => &[],
-        };
-        let mut named = std::collections::BTreeMap::new();
-        for entry in body.iter().chain(errors) {
-            named.entry(entry.key.as_str()).or_insert(entry.at);
-        }
-        // One node is one writer, however many of its ways write the channel.
-        named.retain(|channel, _| node.writes.is_none_or(|(written, _)| written != *channel));
-        named.into_iter().for_each(|(channel, at)| add(channel, at));
     }
     writers.retain(|_, writers| writers.len() > 1);
     writers

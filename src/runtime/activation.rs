@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Start};
 use super::draft::Draft;
+use super::eager::Flight;
 use super::program::Program;
 use super::runtime::{Shared, Turn};
 use super::{
@@ -32,6 +33,8 @@ pub(super) struct Activation<'a> {
     program: Option<Arc<Program>>,
     /// The turn's token and the one its tasks get.
     tokens: Option<(CancellationToken, CancellationToken)>,
+    /// Tasks of an eager graph that are at work.
+    pub(super) flight: Flight,
 }
 
 impl<'a> Activation<'a> {
@@ -58,6 +61,7 @@ impl<'a> Activation<'a> {
             unsaid: Vec::new(),
             program: None,
             tokens: None,
+            flight: Flight::default(),
         })
     }
 
@@ -78,16 +82,25 @@ impl<'a> Activation<'a> {
             }
             let program = self.program(&head.run.graph_hash).await?;
             let now = self.clock().now();
+            let known = self.results.len();
             if let Some(draft) = self.due(&head, &program, now) {
+                if !draft.closes_superstep {
+                    self.keep_results(known).await?;
+                }
                 self.commit(draft).await?;
                 continue;
             }
             let runnable = head.tasks.iter().any(|task| task.is_runnable(now));
-            if !runnable && !self.is_complete(&head) {
+            let at_work = !self.flight.is_empty();
+            if !runnable && !at_work && !self.is_complete(&head) {
                 return Ok(head.wake_at().map_or(Next::Idle, Next::At));
             }
-            if stop.is_cancelled() {
+            if stop.is_cancelled() && !at_work {
                 return Ok(Next::Again);
+            }
+            if program.is_eager() {
+                self.eager(&head, &program, stop).await?;
+                continue;
             }
             let moved = self.superstep(&head, &program, stop).await?;
             if !moved {
@@ -117,8 +130,20 @@ impl<'a> Activation<'a> {
         }
     }
 
+    /// Keeps results of tasks that ended by the clock alone, from the `known`th on: others of their superstep go on.
+    async fn keep_results(&mut self, known: usize) -> Result<(), Error> {
+        for result in self.results.get(known..).unwrap_or_default().to_vec() {
+            let kept =
+                self.shared.store.put_task_writes(self.thread, self.epoch, &result, Vec::new());
+            if !kept.await? {
+                return Err(Error::Fenced(self.thread.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// A superstep ended without any result: it was stopped from outside.
-    async fn stopped(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+    pub(super) async fn stopped(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -245,11 +270,16 @@ impl<'a> Activation<'a> {
                 if closes {
                     self.results.clear();
                 }
+                self.flight.recall(&checkpoint);
+                if checkpoint.status.is_over() {
+                    self.land().await?;
+                }
                 self.head = Some(checkpoint);
                 self.shared.announce(self.thread);
                 Ok(true)
             }
             Committed::Stale => {
+                self.land().await?;
                 let opened = self.shared.store.open_epoch(self.thread, &self.shared.owner).await?;
                 self.epoch = opened.epoch;
                 self.head = opened.head;
@@ -284,6 +314,10 @@ impl<'a> Activation<'a> {
 
     pub(super) fn shared(&self) -> &'a Shared {
         self.shared
+    }
+
+    pub(super) fn turn(&self) -> &'a Turn {
+        self.turn
     }
 
     pub(super) fn epoch(&self) -> Epoch {

@@ -196,9 +196,10 @@ struct Place {
 /// The result that the journal has of a task of the superstep that was open at `source`.
 fn told(event: &Event, source: &Checkpoint) -> Option<TaskResult> {
     let data = &event.data;
+    let planned = source.tasks.iter().find(|task| data["node"] == *task.node)?;
     let same = event.kind == kind::STEP_FINISHED
         && event.run == source.run.id
-        && data["superstep"].as_u64() == Some(source.superstep)
+        && data["superstep"].as_u64() == Some(planned.superstep(source))
         // A failure that a route took over is a fresh decision in a fresh run.
         && data.get("error").is_none();
     let writes = data["writes"].as_object().filter(|_| same)?;

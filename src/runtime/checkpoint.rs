@@ -238,9 +238,18 @@ pub struct Task {
     /// Nothing happens to it until somebody lets the run go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// The superstep it was planned in, where that was closed without it; 0: the open one. Its side effects and questions
+    /// are known by it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub since: u64,
 }
 
 impl Task {
+    /// The superstep of `state` that it was planned in.
+    pub fn superstep(&self, state: &Checkpoint) -> u64 {
+        if self.since == 0 { state.superstep } else { self.since }
+    }
+
     /// Whether it could run at `now`.
     pub fn is_runnable(&self, now: Millis) -> bool {
         !self.held && self.state.is_runnable(now)
@@ -250,6 +259,10 @@ impl Task {
     pub fn due(&self) -> Option<Millis> {
         if self.held { None } else { self.state.due() }
     }
+}
+
+fn is_none(superstep: &u64) -> bool {
+    *superstep == 0
 }
 
 fn is_zero(n: &u32) -> bool {

@@ -163,6 +163,7 @@ fn enter(
         let mut finished = std::mem::take(&mut altering.results);
         fold::fold(draft, program, &mut finished)?;
         draft.state.error = None;
+        draft.state.tasks.clear();
         plan::open(draft, program, planned);
         hold(draft);
         return Ok((abandoned, Vec::new()));
@@ -192,7 +193,10 @@ fn enter(
     results.retain(|kept| kept.node != *name && !over);
     results.push(result);
     draft.state.error = None;
-    fold::close(draft, program, results);
+    // Nothing goes on: what is not finished is abandoned.
+    draft.state.tasks.iter_mut().for_each(|task| task.state = TaskState::Finished);
+    let before = draft.state.clone();
+    fold::close(draft, program, &before, results);
     hold(draft);
     Ok((if over { Vec::new() } else { others }, Vec::new()))
 }

@@ -9,23 +9,47 @@ use super::draft::Draft;
 use super::flat::Role;
 use super::plan::{self, Planned};
 use super::program::Program;
-use super::{Data, Error, Pauses, TaskResult, TaskState, channels, kind, route, schedule};
+use super::{
+    Checkpoint, Data, Error, Pauses, Progress, TaskResult, TaskState, channels, kind, route,
+    schedule,
+};
 use crate::graph::{Lifetime, Pause, Reducer};
 
-/// Folds `results`, one for each task of the open superstep, and plans what follows.
+/// Folds `results`, one for each finished task of the open superstep, and plans what follows. Tasks that are not finished go on.
 ///
-/// A fold or a route that fails ends the run with that error; a retry runs the superstep's tasks again.
-pub(super) fn close(draft: &mut Draft, program: &Program, results: Vec<TaskResult>) {
+/// A fold or a route that fails ends the run with that error and changes nothing else; a retry runs the tasks again.
+pub(super) fn close(
+    draft: &mut Draft,
+    program: &Program,
+    before: &Checkpoint,
+    results: Vec<TaskResult>,
+) {
     draft.closes_superstep = true;
     match fold_and_route(draft, program, results) {
-        Ok(planned) => plan::open(draft, program, planned),
+        Ok(planned) => {
+            draft.state.tasks.retain(|task| task.state != TaskState::Finished);
+            plan::open(draft, program, planned);
+        }
         Err(error) => {
+            undo(draft, before);
             for task in &mut draft.state.tasks {
-                task.state = TaskState::Ready;
+                if task.state == TaskState::Finished {
+                    task.state = TaskState::Ready;
+                }
             }
             draft.fail(plan::fatal(None, &error));
         }
     }
+}
+
+/// Takes back what was folded: a retry would fold it again.
+fn undo(draft: &mut Draft, before: &Checkpoint) {
+    draft.changed.clear();
+    draft.state.channels.clone_from(&before.channels);
+    draft.state.grants.clone_from(&before.grants);
+    let (lineage, waited_ms) = (draft.state.progress.lineage, draft.state.progress.waited_ms);
+    draft.state.progress = Progress { lineage, waited_ms, ..before.progress.clone() };
+    draft.events.retain(|event| event.kind != kind::STEP_FINISHED);
 }
 
 fn fold_and_route(
@@ -35,8 +59,8 @@ fn fold_and_route(
 ) -> Result<Vec<Planned>, Error> {
     // In the order of the graph, whoever finished first: one seed, one history.
     results.sort_by_key(|result| program.step(&result.node).map(|(ix, ..)| ix));
-    let superstep = draft.state.superstep;
-    let finished: Vec<Data> = results.iter().map(|result| finished(result, superstep)).collect();
+    let finished = results.iter().map(|r| finished(r, planned_in(draft, program, &r.node)));
+    let finished: Vec<Data> = finished.collect();
     for result in results.iter().filter(|result| result.failed.is_none()) {
         if let Some((ix, ..)) = program.step(&result.node)
             && let Role::Enter(frame) = program.places[ix].role
@@ -63,9 +87,17 @@ fn fold_and_route(
     }
     for frame in abandoned {
         schedule::leave(draft, program, frame);
+        schedule::cut(draft, &program.frames[frame].prefix);
         planned.retain(|planned: &Planned| !program.is_inside(planned.node, frame));
     }
     Ok(planned)
+}
+
+/// The superstep that the task of a node was planned in.
+fn planned_in(draft: &Draft, program: &Program, node: &str) -> u64 {
+    let state = &draft.state;
+    let carried = state.tasks.iter().find(|task| program.is_eager() && task.node == node);
+    carried.map_or(state.superstep, |task| task.superstep(state))
 }
 
 /// Plans what comes after one finished node.

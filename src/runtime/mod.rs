@@ -10,6 +10,7 @@ mod channels;
 mod checkpoint;
 mod checkpoint_store;
 mod draft;
+mod eager;
 mod edit;
 mod effects;
 mod engine;

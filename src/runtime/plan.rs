@@ -28,8 +28,8 @@ impl Planned {
     }
 }
 
-/// Opens a superstep with `planned` and whoever need not wait for others any more; without any, the run is finished. A
-/// reached limit goes to `on_limit` or fails the graph it belongs to.
+/// Opens a superstep with `planned` and whoever need not wait for others any more, beside the tasks that are there and still at
+/// work; without any, the run is finished. A reached limit goes to `on_limit` or fails the graph it belongs to.
 pub(super) fn open(draft: &mut Draft, program: &Program, planned: Vec<Planned>) {
     if let Err(error) = try_open(draft, program, planned) {
         draft.fail(error);
@@ -52,9 +52,12 @@ fn try_open(
         planned.sort_unstable();
         // A node that several routes lead to runs once; a fresh start makes a look at it unnecessary.
         planned.dedup_by_key(|planned| planned.node);
-        if planned.is_empty() {
+        if planned.is_empty() && draft.state.tasks.is_empty() {
             finish(draft, program);
             return Ok(());
+        }
+        if planned.is_empty() {
+            break;
         }
         match over_limit(draft, program, &planned) {
             None => break,
@@ -117,6 +120,7 @@ fn at_limit(
         return abandon(draft, program, Stuck { frame: number, error, ready: planned });
     };
     schedule::clear(draft, &frame.prefix);
+    schedule::cut(draft, &frame.prefix);
     planned.retain(|planned| !program.is_inside(planned.node, number));
     planned.push(Planned::start(node));
     Ok(planned)
@@ -141,6 +145,7 @@ fn abandon(draft: &mut Draft, program: &Program, stuck: Stuck) -> Result<Vec<Pla
         .map_err(|failed| route::run_error(&program.graph.nodes[taken.owner].name, &failed))?;
     if let Role::Enter(frame) = program.places[taken.owner].role {
         schedule::leave(draft, program, frame);
+        schedule::cut(draft, &program.frames[frame].prefix);
         ready.retain(|planned| !program.is_inside(planned.node, frame));
     }
     draft.state.error = Some(error);
@@ -180,9 +185,13 @@ fn enter(draft: &mut Draft, program: &Program, planned: &[Planned]) {
     }
 }
 
+/// Opens a superstep for `planned`, and for the tasks that are still at work.
 fn set_tasks(draft: &mut Draft, program: &Program, planned: &[Planned]) {
+    for task in draft.state.tasks.iter_mut().filter(|task| task.since == 0) {
+        task.since = draft.state.superstep;
+    }
+    let carried = !draft.state.tasks.is_empty();
     draft.state.superstep += 1;
-    draft.state.tasks.clear();
     let pauses = &draft.state.run.pauses;
     draft.state.tasks.extend(planned.iter().map(|planned| {
         let node = &program.graph.nodes[planned.node];
@@ -190,8 +199,11 @@ fn set_tasks(draft: &mut Draft, program: &Program, planned: &[Planned]) {
         let paused = node.pause == Some(Pause::Before) || Pauses::names(&pauses.before, name);
         let held = planned.held || paused && !look;
         let state = planned.look_at.map_or(TaskState::Ready, TaskState::At);
-        Task { node: name.clone(), state, look, asked: 0, held }
+        Task { node: name.clone(), state, look, asked: 0, held, since: 0 }
     }));
+    if carried {
+        draft.state.tasks.sort_by_key(|task| program.step(&task.node).map(|(ix, ..)| ix));
+    }
 }
 
 fn count(visits: &mut std::collections::BTreeMap<String, u64>, node: &str) {

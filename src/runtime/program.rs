@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::fill::Fill;
 use super::flat::{Flat, Frame, Place, Role};
 use super::{Error, Node, NodeFactory};
-use crate::graph::{self, EdgeTarget, Expression, Graph, NodeIx, Reducer, Route};
+use crate::graph::{self, EdgeTarget, Expression, Graph, Mode, NodeIx, Reducer, Route};
 
 /// Keywords that may constrain a list as a whole, so that the list with its new elements must be checked again.
 const LIST_KEYWORDS: [&str; 9] = [
@@ -99,10 +99,16 @@ impl Program {
             steps.push(step(&frames, node, place, factory).map_err(&unusable)?);
         }
         let waits = |node: &graph::Node| node.join.is_some() || node.defer;
-        let is_simple = frames.len() == 1 && !graph.nodes.iter().any(waits);
+        let is_simple =
+            frames.len() == 1 && graph.mode == Mode::Superstep && !graph.nodes.iter().any(waits);
         let by_name =
             graph.nodes.iter().enumerate().map(|(ix, node)| (node.name.clone(), ix)).collect();
         Ok(Self { channels, context, steps, by_name, graph, frames, places, is_simple })
+    }
+
+    /// Whether what follows a node starts at once.
+    pub(super) fn is_eager(&self) -> bool {
+        self.graph.mode == Mode::Eager
     }
 
     /// Definition and worker of the node of that name.

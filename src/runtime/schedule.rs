@@ -78,7 +78,12 @@ fn waits(draft: &Draft, program: &Program, planned: &Planned) -> bool {
         Role::Enter(frame) => draft.state.progress.calls.contains_key(&program.frames[frame].path),
         Role::Work | Role::Leave(_) => false,
     };
-    called || program.graph.nodes[planned.node].defer
+    called || program.graph.nodes[planned.node].defer || at_work(draft, program, planned.node)
+}
+
+/// Whether a node is among the tasks of superstep before that go on.
+fn at_work(draft: &Draft, program: &Program, node: NodeIx) -> bool {
+    draft.state.tasks.iter().any(|task| task.node == program.graph.nodes[node].name)
 }
 
 /// A node that has nothing to wait for any more.
@@ -93,7 +98,8 @@ fn released(
         if number != ROOT && !progress.calls.contains_key(&frame.path) {
             continue;
         }
-        let busy = ready.iter().any(|planned| program.is_inside(planned.node, number));
+        let busy = ready.iter().any(|planned| program.is_inside(planned.node, number))
+            || draft.state.tasks.iter().any(|task| task.node.starts_with(&frame.prefix));
         let kept = progress.deferred.iter().filter_map(|name| program.step(name));
         let next = kept.into_iter().find_map(|(node, definition, _)| {
             let place = &program.places[node];
@@ -101,7 +107,7 @@ fn released(
                 Role::Enter(child) => progress.calls.contains_key(&program.frames[child].path),
                 Role::Work | Role::Leave(_) => false,
             };
-            let free = !again && (!definition.defer || !busy);
+            let free = !again && (!definition.defer || !busy) && !at_work(draft, program, node);
             (place.frame == number && free).then_some(node)
         });
         if let Some(node) = next {
@@ -189,6 +195,11 @@ pub(super) fn leave(draft: &mut Draft, program: &Program, frame: usize) {
             }
         }
     }
+}
+
+/// Takes what is still at work inside off the plan.
+pub(super) fn cut(draft: &mut Draft, prefix: &str) {
+    draft.state.tasks.retain(|task| !task.node.starts_with(prefix));
 }
 
 /// Forgets who waits inside, and for whom.

@@ -21,6 +21,17 @@ const CANCEL_GRACE_MS: u64 = 2_000;
 /// How often a cancelled task is polled once more where time is simulated: there is no time to wait.
 const CANCEL_GRACE_POLLS: usize = 8;
 
+/// Returns when a cancelled task has had its time to end by itself.
+pub(super) async fn grace(clock: &dyn Clock) {
+    if clock.is_simulated() {
+        for _ in 0..CANCEL_GRACE_POLLS {
+            tokio::task::yield_now().await;
+        }
+    } else {
+        clock.sleep_ms(CANCEL_GRACE_MS).await;
+    }
+}
+
 impl Activation<'_> {
     /// Runs what is runnable of the open superstep and commits what came of it.
     ///
@@ -36,7 +47,7 @@ impl Activation<'_> {
         ends.sort_unstable_by_key(|(index, _)| *index);
         let mut draft = Draft::after(head, self.clock().now());
         let recovered = self.recover(&mut draft);
-        let moved = self.settle(&mut draft, program, ends) || recovered;
+        let moved = self.settle(&mut draft, program, head, ends) || recovered;
         let leftover = self.take_emitted();
         if !moved {
             self.append(leftover).await?;
@@ -70,15 +81,17 @@ impl Activation<'_> {
             emitted: &emitted,
             cancel: &token,
         };
-        let is_runnable = |task: &Task| task.is_runnable(now) && !self.has_result(&task.node);
+        let runnable = |activation: &Self, task: &Task| {
+            task.is_runnable(now) && !activation.has_result(&task.node)
+        };
         if let [only] = head.tasks.as_slice() {
-            if !is_runnable(only) {
+            if !runnable(self, only) {
                 return Ok(Vec::new());
             }
             let running = futures::stream::once(worked(0, job(only), keep_each));
             self.gather(std::pin::pin!(running), cancel, &token, stop).await
         } else {
-            let tasks = head.tasks.iter().enumerate().filter(|(_, task)| is_runnable(task));
+            let tasks = head.tasks.iter().enumerate().filter(|(_, task)| runnable(self, task));
             let mut running: FuturesUnordered<_> =
                 tasks.map(|(index, task)| worked(index, job(task), keep_each)).collect();
             self.gather(Pin::new(&mut running), cancel, &token, stop).await
@@ -97,7 +110,10 @@ impl Activation<'_> {
         let mut broken = None;
         let mut stopping = stop.is_cancelled();
         let clock = self.clock().clone();
-        let mut grace = std::pin::pin!(grace(&cancel, clock.as_ref()));
+        let mut grace = std::pin::pin!(async {
+            cancel.cancelled().await;
+            grace(clock.as_ref()).await;
+        });
         loop {
             tokio::select! {
                 biased;
@@ -127,7 +143,7 @@ impl Activation<'_> {
     }
 
     /// Marks tasks whose results were kept before a crash. Returns whether there were any.
-    fn recover(&self, draft: &mut Draft) -> bool {
+    pub(super) fn recover(&self, draft: &mut Draft) -> bool {
         let mut recovered = false;
         for task in &mut draft.state.tasks {
             if task.state != TaskState::Finished && self.has_result(&task.node) {
@@ -138,17 +154,18 @@ impl Activation<'_> {
         recovered
     }
 
-    fn has_result(&self, node: &str) -> bool {
+    pub(super) fn has_result(&self, node: &str) -> bool {
         self.results.iter().any(|result| result.node == node)
     }
 
     /// Enters the ends into the draft; closes the superstep when all its tasks are finished.
     ///
     /// Returns whether anything changed.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         draft: &mut Draft,
         program: &Arc<Program>,
+        head: &Checkpoint,
         ends: Vec<(usize, End)>,
     ) -> bool {
         let mut moved = false;
@@ -159,11 +176,15 @@ impl Activation<'_> {
                 failure.get_or_insert(failed);
             }
         }
+        if program.is_eager() {
+            self.conclude(draft, program, head, failure);
+            return moved;
+        }
         if let Some((node, error)) = failure {
             draft.fail(route::run_error(&node, &error));
         } else if draft.state.tasks.iter().all(|task| task.state == TaskState::Finished) {
             moved = true;
-            fold::close(draft, program, std::mem::take(&mut self.results));
+            fold::close(draft, program, head, std::mem::take(&mut self.results));
         } else {
             draft.state.status = draft.state.status_of_tasks(draft.state.at);
         }
@@ -171,7 +192,12 @@ impl Activation<'_> {
     }
 
     /// Enters one end. Returns the failure that ends the run, if it is one.
-    fn enter(&mut self, draft: &mut Draft, index: usize, end: End) -> Option<(String, NodeError)> {
+    pub(super) fn enter(
+        &mut self,
+        draft: &mut Draft,
+        index: usize,
+        end: End,
+    ) -> Option<(String, NodeError)> {
         let now = draft.state.at;
         if let End::Finished(result) = end {
             self.results.push(result);
@@ -228,7 +254,7 @@ impl Activation<'_> {
         }
         // An expiry must not beat an answer that is already in the inbox.
         draft.inbox_read_to = Some(self.read_to());
-        self.settle(&mut draft, program, ends);
+        self.settle(&mut draft, program, head, ends);
         Some(draft)
     }
 }
@@ -299,21 +325,9 @@ async fn worked(index: usize, job: Job<'_>, keep_each: bool) -> Result<(usize, E
     }
 }
 
-/// Ends a moment after `cancel` is set: what still runs then is dropped.
-async fn grace(cancel: &CancellationToken, clock: &dyn Clock) {
-    cancel.cancelled().await;
-    if clock.is_simulated() {
-        for _ in 0..CANCEL_GRACE_POLLS {
-            tokio::task::yield_now().await;
-        }
-    } else {
-        clock.sleep_ms(CANCEL_GRACE_MS).await;
-    }
-}
-
 impl Activation<'_> {
     /// Takes what tasks have said and nobody has written down yet.
-    fn take_emitted(&mut self) -> Vec<NewEvent> {
+    pub(super) fn take_emitted(&mut self) -> Vec<NewEvent> {
         let mut events = std::mem::take(&mut self.unsaid);
         events.extend(std::iter::from_fn(|| self.emitted.try_recv().ok()));
         events

@@ -60,7 +60,7 @@ impl Job<'_> {
                 reason: "the graph does not have it any more".to_owned(),
             }));
         };
-        let path = format!("{}/{}", self.state.superstep, node.name);
+        let path = format!("{}/{}", self.task.superstep(&self.state), node.name);
         let ledger = Arc::new(Ledger {
             store: self.store.clone(),
             state: self.state.clone(),
@@ -348,7 +348,7 @@ pub(super) fn give_up(
 
 /// Id of a task's `n`th question: the same after any restart.
 pub(super) fn interrupt_id(state: &Checkpoint, task: &Task) -> String {
-    let (superstep, nth) = (state.superstep.to_string(), task.asked.to_string());
+    let (superstep, nth) = (task.superstep(state).to_string(), task.asked.to_string());
     stable_hash(&["interrupt", state.run.effects_of().as_str(), &superstep, &task.node, &nth])
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Turns(Mutex<HashMap<ThreadId, Arc<Turn>>>);
 pub(super) struct Turn {
     pub(super) seat: tokio::sync::Mutex<()>,
     mail: AtomicBool,
+    bell: tokio::sync::Notify,
     cancel: Mutex<CancellationToken>,
 }
 
@@ -49,6 +50,12 @@ impl Turn {
     /// A letter has come.
     pub(super) fn post(&self) {
         self.mail.store(true, Ordering::Release);
+        self.bell.notify_one();
+    }
+
+    /// Returns when a letter has come since the last time; perhaps once more than that.
+    pub(super) async fn posted(&self) {
+        self.bell.notified().await;
     }
 
     /// Whether a letter has come since the last call.

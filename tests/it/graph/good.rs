@@ -1,6 +1,6 @@
 //! Valid graphs.
 
-use perf_agent::graph::{EdgeTarget, Join, Kind, Memory, Pause, Reducer, Route};
+use perf_agent::graph::{EdgeTarget, Join, Kind, Memory, Mode, Pause, Reducer, Route};
 use serde_json::json;
 
 use super::{folder, load_text};
@@ -105,4 +105,37 @@ edges: [start -> fill -> hold -> hear -> fill2 -> end]\n";
     assert_eq!(graph.nodes[0].reads, ["goal"]);
     assert_eq!(graph.channels["a"].default, Some(json!({})));
     assert_eq!((graph.limits.supersteps, graph.limits.visits_per_node), (8, 8));
+}
+
+#[test]
+fn branches_of_an_eager_graph_that_share_nothing_are_proven_apart() {
+    let text = "schema: graph/v1\nname: ok\nmode: eager\ninput: { goal: string }
+state: { a: { type: string, default: '' }, b: { type: string, default: '' }, c: { type: string, default: '' }, n: { type: integer, default: 0 } }
+limits: { supersteps: 50 }
+nodes:
+  fork: { set: {} }
+  left: { set: { a: '{{ goal }}' } }
+  more: { set: { b: '{{ a }}', n: '{{ n + 1 }}' } }
+  right: { set: { c: '{{ goal }}' }, on_error: [{ to: meet }] }
+  meet: { tool: any, args: { x: '{{ a }}{{ b }}{{ c }}' }, join: { after: [more, right] } }
+  last: { set: { a: done }, defer: true }
+edges:
+  - start -> fork
+  - { from: fork, to: [left, right, last] }
+  - left -> more
+  - { from: more, to: [{ when: 'n < 3', to: left }, { else: meet }] }
+  - right -> meet
+  - { from: meet, to: [{ when: \"c == ''\", to: fork }, { else: end }] }
+  - last -> end\n";
+    let graph = load_text("ok.yaml", text).unwrap_or_else(|f| panic!("{}", complain(&f)));
+    assert_eq!(graph.mode, Mode::Eager);
+    let json = serde_json::to_string(&graph).unwrap();
+    assert_eq!(serde_json::from_str::<perf_agent::graph::Graph>(&json).unwrap(), graph);
+    // As soon as one has come, the other may still be writing.
+    let any = text.replace("after: [more, right] }", "after: [more, right], need: any }");
+    let refused = complain(&load_text("ok.yaml", &any).unwrap_err());
+    assert!(
+        refused.contains("`meet` reads `c`, which `right` may write at the same time"),
+        "{refused}"
+    );
 }

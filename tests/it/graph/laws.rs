@@ -79,6 +79,83 @@ proptest! {
     }
 }
 
+/// Files that people wrote: graphs in use, valid ones and refused ones.
+fn written() -> Vec<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [root.join("graphs"), root.join("tests/graphs"), folder("good"), folder("bad")];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    let texts: Vec<String> =
+        paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert!(texts.len() > 30, "the files are there");
+    texts
+}
+
+/// Words that mean something to the loader somewhere, and signs that mean something to YAML.
+const PIECES: &str = "nodes:|edges:|start|end| -> |mode: eager|join: { after: [a, b] }|need: all|graph: |set: |when: |else: |\\{\\{ |\\}\\}|null|-1|1e400|&a |\\*a|<<: |!!str |\\? |---\n|\n|\n  |\t|\\[|\\]|\\{|\\}|\"|'|#|%|é|\u{0}|\u{feff}";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Real files with pieces cut out, doubled, moved or put in: each change may ruin what the one before left.
+    #[test]
+    fn a_mutated_graph_gets_an_answer(
+        which in any::<proptest::sample::Index>(),
+        changes in prop::collection::vec((any::<proptest::sample::Index>(), 0_usize..60, 0..4, PIECES), 1..6),
+    ) {
+        let texts = written();
+        let mut text: Vec<char> = texts[which.index(texts.len())].chars().collect();
+        for (place, length, how, piece) in changes {
+            let from = place.index(text.len() + 1);
+            let to = (from + length).min(text.len());
+            match how {
+                0 => drop(text.drain(from..to)),
+                1 => {
+                    let part: Vec<char> = text[from..to].to_vec();
+                    text.splice(from..from, part);
+                }
+                2 => {
+                    let part: Vec<char> = text.drain(from..to).collect();
+                    let at = text.len() / 2;
+                    text.splice(at..at, part);
+                }
+                _ => drop(text.splice(from..to, piece.chars())),
+            }
+        }
+        answers(&text.into_iter().collect::<String>());
+    }
+
+    /// Well-formed YAML of every shape, where a graph, a node, an edge or a type should be.
+    #[test]
+    fn any_yaml_gets_an_answer(tree in yaml()) {
+        answers(&tree);
+        let (graph, tree) = ("schema: graph/v1\nname: a\n", tree.as_str());
+        answers(&format!("{graph}nodes: {{ n: {tree} }}\nedges: [start -> n -> end]"));
+        answers(&format!("{graph}mode: eager\nstate: {{ c: {tree} }}\nnodes: {{ n: {{ set: {{ c: {tree} }} }} }}\nedges: [{tree}, start -> n]"));
+    }
+}
+
+/// YAML in one line, with the loader's own words in it.
+fn yaml() -> impl Strategy<Value = String> {
+    let words = "start|end|n|n -> end|from|to|when|else|tool|any|set|graph|part|join|after|need|all|repeat|every|5s|until|c == 1|on_error|reads|writes|c|type|array|string|enum|limits|tests|migrations|\"\\{\\{ c \\}\\}\"|true|null|0|-7|1\\.5|18446744073709551616";
+    let leaf = words.prop_map(|word: String| word);
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        let list = prop::collection::vec(inner.clone(), 0..4);
+        let map =
+            prop::collection::vec(("[a-z_]{1,8}|tool|set|graph|join|from|to|c|type", inner), 0..4);
+        prop_oneof![
+            list.prop_map(|items| format!("[{}]", items.join(", "))),
+            map.prop_map(|entries| {
+                let entries: Vec<String> =
+                    entries.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                format!("{{ {} }}", entries.join(", "))
+            }),
+        ]
+    })
+}
+
 /// A chain of tools with a fan-out, a choice and a condition every ten nodes.
 fn large(nodes: usize) -> String {
     let mut text = String::from(
@@ -144,4 +221,38 @@ fn a_ruined_large_graph_gives_every_finding_and_a_readable_picture() {
     assert_eq!(findings.len(), 1_000);
     let picture = render(&source, &findings);
     assert!(picture.ends_with("… and 900 more\n"), "{}", &picture[picture.len() - 200..]);
+}
+
+/// `count` nodes that begin together.
+fn wide(count: usize, mode: &str) -> String {
+    let mut text = format!(
+        "schema: graph/v1\nname: wide\nmode: {mode}\nstate: {{ a: {{ type: integer, default: 0 }} }}\nnodes:\n  fork: {{ set: {{}} }}\n"
+    );
+    let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+    names.iter().for_each(|name| text.push_str(&format!("  {name}: {{ set: {{ a: 1 }} }}\n")));
+    text.push_str(&format!(
+        "edges:\n  - start -> fork\n  - {{ from: fork, to: [{}] }}\n",
+        names.join(", ")
+    ));
+    names.iter().for_each(|name| text.push_str(&format!("  - {name} -> end\n")));
+    text
+}
+
+#[test]
+fn what_cannot_be_proven_in_time_is_refused() {
+    for mode in ["superstep", "eager"] {
+        let findings = load_text("wide.yaml", &wide(3_000, mode)).unwrap_err();
+        let codes: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, ["PA026"], "{mode}: {}", findings[0]);
+    }
+}
+
+#[test]
+fn an_eager_graph_of_five_thousand_nodes_is_proven() {
+    let text = large(5_000);
+    let text = text.replacen("name: large\n", "name: large\nmode: eager\n", 1);
+    // Every fork of it meets without a join.
+    let findings = load_text("large.yaml", &text).unwrap_err();
+    assert!(findings.iter().any(|finding| finding.code == "PA071"), "{}", findings[0]);
+    assert!(findings.iter().all(|finding| finding.code.starts_with("PA07")), "{}", findings[0]);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use perf_agent::graph::Reducer;
 use perf_agent::runtime::{
-    ErrorClass, Node, NodeError, Outcome, StateView, TaskContext, ThreadStatus,
+    ErrorClass, Node, NodeError, Outcome, StateView, TaskContext, ThreadStatus, Update,
 };
 use serde_json::{Value, json};
 
@@ -164,4 +164,25 @@ async fn an_effect_that_a_person_says_did_not_happen_is_made() {
     rig.rest().await;
     assert_eq!(rig.state().await.values["n"], json!(5));
     assert_eq!(fired.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_leave_a_node_keeps_nothing_of_it_and_a_retry_does_not_add_it_twice() {
+    let graph = draw("stuck")
+        .channel("seen", list(), Reducer::Append)
+        .channel("n", number(), Reducer::Replace)
+        .choice("look", Some("seen"), &[("n > 1", None), ("", None)])
+        .done();
+    let crew = Crew::default().does("look", |_, _| wrote([("seen", json!([7]))]));
+    let rig = Rig::new(crew);
+    let state = rig.run(&graph, Value::Null).await;
+    assert_eq!((state.status, code(&state)), (ThreadStatus::Error, "runtime.route"));
+    assert_eq!(state.values.get("seen"), None, "its superstep did not close");
+    let values = [("n".to_owned(), json!(2))].into();
+    let update = Update { values, as_node: None, goto: Vec::new(), by: "ada".to_owned() };
+    rig.runtime.update_state(&rig.thread, update).await.unwrap();
+    rig.runtime.retry(&rig.thread, "ada").await.unwrap();
+    rig.rest().await;
+    let state = rig.state().await;
+    assert_eq!((state.status, &state.values["seen"]), (ThreadStatus::Done, &json!([7])));
 }

@@ -3,6 +3,7 @@
 mod branches;
 mod cancel;
 mod crash;
+mod eager;
 mod failures;
 pub mod interrupts;
 mod language;

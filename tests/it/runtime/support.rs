@@ -133,6 +133,7 @@ pub fn draw(name: &str) -> Draw {
             cost_usd: None,
             on_limit: None,
         },
+        mode: graph::Mode::Superstep,
         nodes: Vec::new(),
         start: vec![0],
         migrations: Vec::new(),

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use perf_agent::base::Clock;
 use perf_agent::engine::Local;
+use perf_agent::graph::{Mode, Route};
 use perf_agent::runtime::{CheckpointStore, Engine, Runtime, RuntimeParts};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -227,4 +228,15 @@ fn one_seed_gives_one_journal_also_in_a_storm() {
         let journals = || run(seed, seed % 400, Storm::of(seed)).map(|ending| ending.journals);
         assert_eq!(journals(), journals(), "seed {seed}");
     }
+}
+
+#[test]
+fn some_of_the_graphs_are_eager_and_have_branches() {
+    let forks =
+        |node: &perf_agent::graph::Node| matches!(&node.route, Route::Always(to) if to.len() > 1);
+    let eager = (0..400)
+        .map(graphs::sample)
+        .filter(|sample| sample.graph.mode == Mode::Eager && sample.graph.nodes.iter().any(forks));
+    let count = eager.count();
+    assert!(count >= 20, "{count}");
 }

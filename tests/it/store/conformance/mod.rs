@@ -70,6 +70,7 @@ async fn a_commit_is_the_head_and_every_one_before_it_stays_readable<S: Checkpoi
         node: "ask".to_owned(),
         state: TaskState::Waiting(WaitFor::Until(77)),
         look: false,
+        since: 0,
         asked: 1,
         held: false,
     }];
@@ -264,6 +265,7 @@ async fn wakes_follow_the_newest_commit<S: CheckpointStore>(store: Store<S>) {
         node: "wait".to_owned(),
         state: TaskState::Waiting(WaitFor::Until(at)),
         look: false,
+        since: 0,
         asked: 0,
         held: false,
     };
