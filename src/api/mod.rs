@@ -9,6 +9,7 @@ mod graphs;
 mod guard;
 mod health;
 mod langgraph;
+mod mcp;
 mod measurements;
 mod metrics;
 mod middleware;
@@ -24,5 +25,6 @@ mod tools;
 mod trials;
 
 pub use error::Error;
+pub use mcp::{McpAccess, serve_mcp};
 pub use openapi::document;
 pub use server::{Server, ServerOptions};

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    analysis, checkpoints, deployments, graphs, guard, health, langgraph, measurements, metrics,
-    middleware, openapi, optimize, prompts, rollouts, tools, trials,
+    analysis, checkpoints, deployments, graphs, guard, health, langgraph, mcp, measurements,
+    metrics, middleware, openapi, optimize, prompts, rollouts, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -78,6 +78,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     let patient = OpenApiRouter::new()
         .routes(routes!(rollouts::abort))
         .routes(routes!(trials::validate))
+        .routes(routes!(mcp::handle))
         .merge(langgraph::patient());
     OpenApiRouter::with_openapi(openapi::Base::openapi())
         .merge(quick)

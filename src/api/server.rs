@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::langgraph::Register;
 use super::metrics::Metrics;
 use super::state::App;
-use super::{Error, langgraph, router};
+use super::{Error, McpAccess, langgraph, mcp, router};
 use crate::agent::{self, Agent, Drivers};
 
 /// Longest wait for supersteps and answers after the shutdown began.
@@ -25,6 +25,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Text of the config file the agent was assembled from; kept with every run.
     pub config: Option<String>,
+    /// What MCP clients may do.
+    pub mcp: McpAccess,
 }
 
 /// A server that holds its address and has not begun to answer.
@@ -47,11 +49,13 @@ impl Server {
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let listen = listener.local_addr().map_err(taken)?;
         let drivers = Drivers::start(agent).await?;
+        let config: Option<Arc<str>> = options.config.map(Into::into);
         let app = App {
+            mcp: mcp::service(drivers.clone(), options.mcp, config.clone()),
             drivers: drivers.clone(),
             metrics: Arc::new(Metrics::default()),
             register: Arc::new(Register::new()),
-            config: options.config.map(Into::into),
+            config,
         };
         app.register.set_url(format!("http://{listen}"));
         langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;

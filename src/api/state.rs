@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::langgraph::Register;
+use super::mcp;
 use super::metrics::Metrics;
 use crate::agent::{Agent, Drivers};
 
@@ -13,6 +14,8 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     /// Records and runs of LangGraph's protocol.
     pub(super) register: Arc<Register>,
+    /// The Model Context Protocol.
+    pub(super) mcp: mcp::Service,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
 }

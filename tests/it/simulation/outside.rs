@@ -137,8 +137,8 @@ async fn was_retried(world: &World, head: &Checkpoint) -> bool {
     head.tasks.is_empty()
         || journal.iter().any(|event| {
             let retried = event.kind == kind::RESUMED && event.data["retry"] == json!(true);
-            let refused = event.kind == kind::REFUSED
-                && event.data["letter"]["letter"] == json!("retry");
+            let refused =
+                event.kind == kind::REFUSED && event.data["letter"]["letter"] == json!("retry");
             event.run == head.run.id && (retried || refused)
         })
 }
