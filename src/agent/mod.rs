@@ -66,6 +66,11 @@ pub type OpenQuestion = crate::runtime::OpenInterrupt;
 /// How a thread stands.
 pub type ThreadStatus = crate::runtime::ThreadStatus;
 
+/// A tool as others see it.
+pub type ToolDescription = crate::tools::Description;
+/// What a call of a tool may change.
+pub type ToolEffect = crate::tools::Effect;
+
 pub use settings::{ModelChoice, ModelSettings, Settings};
 /// What retention came to.
 pub type Forgotten = crate::runtime::Forgotten;

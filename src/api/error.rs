@@ -89,6 +89,12 @@ pub enum Error {
     /// A bind that others could reach, without keys.
     #[error("{0} can be reached from other machines, and there are no keys to tell callers apart")]
     NotLoopback(SocketAddr),
+    /// A tool that changes something, where MCP clients are offered those that read.
+    #[error("`{0}` changes something, and this server offers only what reads")]
+    NotOffered(String),
+    /// The client at the other end of the pipes speaks something else.
+    #[error("stdin and stdout: {0}")]
+    Pipes(String),
     /// The address cannot be taken.
     #[error("{listen} cannot be taken: {source}")]
     Listen {
@@ -119,6 +125,8 @@ impl Coded for Error {
             Self::Stopping => "api.stopping",
             Self::Foreign { .. } => "api.foreign",
             Self::NotLoopback(_) => "api.not_loopback",
+            Self::NotOffered(_) => "api.tool_not_offered",
+            Self::Pipes(_) => "api.pipes",
             Self::Listen { .. } => "api.listen",
         }
     }
@@ -136,6 +144,13 @@ impl Coded for Error {
             Self::Foreign { .. } => "call 127.0.0.1 or localhost directly".to_owned(),
             Self::NotLoopback(_) => {
                 "bind 127.0.0.1 and put a proxy with access control in front".to_owned()
+            }
+            Self::NotOffered(_) => {
+                "the person who runs this server can start it with --mcp-effects".to_owned()
+            }
+            Self::Pipes(_) => {
+                "an MCP client starts this command; see docs/api.md for its configuration"
+                    .to_owned()
             }
             Self::Listen { .. } => "choose another --port".to_owned(),
             Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
@@ -186,7 +201,9 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "api.nothing_asked" | "api.thread_exists" => StatusCode::CONFLICT,
         "api.timeout" => StatusCode::GATEWAY_TIMEOUT,
         "api.stopping" => StatusCode::SERVICE_UNAVAILABLE,
-        "api.foreign" | "tools.approval_missing" | "tools.disabled" => StatusCode::FORBIDDEN,
+        "api.foreign" | "api.tool_not_offered" | "tools.approval_missing" | "tools.disabled" => {
+            StatusCode::FORBIDDEN
+        }
         "agent.config" | "loadgen.bad_load" | "loadgen.bad_url" => StatusCode::BAD_REQUEST,
         _ if reason.starts_with("unknown_") => StatusCode::NOT_FOUND,
         _ if reason.starts_with("invalid_") || reason.ends_with("_invalid") => {

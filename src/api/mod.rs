@@ -9,6 +9,7 @@ mod graphs;
 mod guard;
 mod health;
 mod langgraph;
+mod mcp;
 mod measurements;
 mod metrics;
 mod middleware;
@@ -28,6 +29,7 @@ mod tools;
 mod trials;
 
 pub use error::Error;
+pub use mcp::{McpAccess, serve_mcp};
 pub use openapi::document;
 pub use orchestrator::OrchestratorOptions;
 pub use server::{Server, ServerOptions};

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    analysis, checkpoints, deployments, graphs, guard, health, langgraph, measurements, metrics,
-    middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools, trials,
+    analysis, checkpoints, deployments, graphs, guard, health, langgraph, mcp, measurements,
+    metrics, middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -79,6 +79,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rollouts::abort))
         .routes(routes!(trials::validate))
         .routes(routes!(tasks::run))
+        .routes(routes!(mcp::http::handle))
         .merge(langgraph::patient());
     OpenApiRouter::with_openapi(openapi::Base::openapi())
         .merge(quick)

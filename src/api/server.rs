@@ -12,7 +12,7 @@ use super::langgraph::Register;
 use super::metrics::Metrics;
 use super::orchestrator::{Keeper, OrchestratorOptions};
 use super::state::App;
-use super::{Error, langgraph, router, seed};
+use super::{Error, McpAccess, langgraph, mcp, router, seed};
 use crate::agent::{self, Agent, Drivers};
 use crate::base::{Clock, SystemClock};
 
@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Text of the config file the agent was assembled from; kept with every run.
     pub config: Option<String>,
+    /// What MCP clients may do.
+    pub mcp: McpAccess,
 }
 
 /// A server that holds its address and has not begun to answer.
@@ -48,11 +50,13 @@ impl Server {
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let listen = listener.local_addr().map_err(taken)?;
         let drivers = Drivers::start(agent).await?;
+        let config: Option<Arc<str>> = options.config.map(Into::into);
         let app = App {
+            mcp: mcp::service(drivers.clone(), options.mcp, config.clone()),
             drivers,
             metrics: Arc::new(Metrics::default()),
             register: Arc::new(Register::new()),
-            config: options.config.map(Into::into),
+            config,
             started: SystemClock.now(),
             standing: Arc::default(),
             tasks: Arc::default(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::langgraph::Register;
+use super::mcp;
 use super::metrics::Metrics;
 use super::orchestrator::Standing;
 use crate::agent::{Agent, Drivers};
@@ -16,6 +17,8 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     /// Records and runs of LangGraph's protocol.
     pub(super) register: Arc<Register>,
+    /// The Model Context Protocol.
+    pub(super) mcp: mcp::Service,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
     /// When this process began to serve.

@@ -94,6 +94,8 @@ pub enum Command {
     },
     /// The HTTP API, on this machine only
     Serve(Serve),
+    /// The Model Context Protocol on stdin and stdout, for a client that starts this command
+    Mcp(Mcp),
     /// The data plane: a weighted, sticky, streaming reverse proxy
     Proxy(Proxy),
     /// One simulated engine as a server: vLLM's paths, pages and answers, without a GPU
@@ -331,6 +333,20 @@ pub struct Serve {
     /// Address of this machine; any that others could reach is refused
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub host: std::net::IpAddr,
+    /// Offer MCP clients the tools that change something too; those that touch users need consent all the same
+    #[arg(long)]
+    pub mcp_effects: bool,
+}
+
+/// `mcp`.
+#[derive(Debug, Args)]
+pub struct Mcp {
+    /// Offer the tools that change something too; those that touch users need consent all the same
+    #[arg(long)]
+    pub mcp_effects: bool,
+    /// Consent beforehand to effects on users
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `proxy`.

@@ -19,6 +19,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Graph { command } => graph(common, &command).await,
         Command::Tools { command } => tools(common, &command).await,
         Command::Serve(args) => serve::serve(common, &args).await,
+        Command::Mcp(args) => super::mcp::mcp(common, &args).await,
         Command::Proxy(args) => proxy(args).await,
         Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,

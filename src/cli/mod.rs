@@ -5,6 +5,7 @@ mod chart;
 mod commands;
 mod exit;
 mod live;
+mod mcp;
 mod optimize;
 mod report;
 mod serve;

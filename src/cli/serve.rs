@@ -8,11 +8,11 @@ use super::Exit;
 use super::args::{Common, Serve};
 use super::commands::{resolved, stopped};
 use crate::agent::{Agent, Error, Reloaded};
-use crate::api::{OrchestratorOptions, Server, ServerOptions};
+use crate::api::{McpAccess, OrchestratorOptions, Server, ServerOptions};
 use crate::base::{Clock, Coded, SystemClock};
 
 /// The simulated world that all runs of a server share.
-const SCOPE: &str = "serve";
+pub(super) const SCOPE: &str = "serve";
 
 /// `serve`.
 pub(super) async fn serve(common: &Common, args: &Serve) -> Result<Exit, Error> {
@@ -22,7 +22,10 @@ pub(super) async fn serve(common: &Common, args: &Serve) -> Result<Exit, Error> 
     let (model, files) = (agent.model_line().to_owned(), agent.clone());
     let listen = SocketAddr::new(args.host, args.port);
     let failed = |error: crate::api::Error| Error::Run(error.problem());
-    let mut server = Server::bind(agent, ServerOptions { listen, config }).await.map_err(failed)?;
+    // Over HTTP nobody can consent beforehand: a caller is asked, as everywhere.
+    let mcp = McpAccess { effects: args.mcp_effects, consent: false };
+    let options = ServerOptions { listen, config, mcp };
+    let mut server = Server::bind(agent, options).await.map_err(failed)?;
     if let Some(orchestrator) = orchestrator() {
         server = server.reporting_to(orchestrator);
     }

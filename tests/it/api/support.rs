@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
-use perf_agent::api::{Server, ServerOptions};
+use perf_agent::api::{McpAccess, Server, ServerOptions};
 use perf_agent::base::{SseEvent, SseReader};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -62,7 +62,10 @@ impl Served {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let agent = Agent::shared(settings, "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(agent, ServerOptions { listen, config: None }).await.unwrap();
+        let server =
+            Server::bind(agent, ServerOptions { listen, config: None, mcp: McpAccess::default() })
+                .await
+                .unwrap();
         let base = format!("http://{}", server.listen());
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
