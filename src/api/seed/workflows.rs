@@ -19,6 +19,8 @@ use crate::base::{Clock, Coded, SystemClock, ThreadId};
 
 /// The graph behind these routes.
 const GRAPH: &str = "optimize";
+/// Pause between two looks at a run that rests and does not ask yet [ms].
+const LOOK_AGAIN_MS: u64 = 100;
 /// Attempts to write a decision down beside others who write.
 const ATTEMPTS: usize = 5;
 
@@ -242,6 +244,8 @@ async fn attended(app: &App, workflow: Workflow) -> Result<(), Refusal> {
                 Seen::Stopped => return Ok(()),
             }
         }
+        // It may rest for something else.
+        SystemClock.sleep_ms(LOOK_AGAIN_MS).await;
     }
     let (mut workflow, version) = kept(app, &workflow.id).await?;
     if let Some(decision) = &mut workflow.decision {
