@@ -234,8 +234,9 @@ async fn attended(app: &App, workflow: Workflow) -> Result<(), Refusal> {
         if tell(app, &workflow).await? {
             break;
         }
-        let Some(state) = app.agent().look(&thread).await? else { return Ok(()) };
-        let mut watch = app.drivers.watch(&thread, state.run, journal);
+        // Also of a run that nobody has begun to work on.
+        let run = app.agent().result(&thread).await?.run_id;
+        let mut watch = app.drivers.watch(&thread, run, journal);
         loop {
             match watch.next().await? {
                 Seen::Entry(_) => {}
