@@ -19,6 +19,8 @@ use crate::base::{Clock, Coded, SystemClock, ThreadId};
 
 /// The graph behind these routes.
 const GRAPH: &str = "optimize";
+/// Pause between two looks at a run that rests and does not ask yet [ms].
+const LOOK_AGAIN_MS: u64 = 100;
 /// Attempts to write a decision down beside others who write.
 const ATTEMPTS: usize = 5;
 
@@ -232,8 +234,9 @@ async fn attended(app: &App, workflow: Workflow) -> Result<(), Refusal> {
         if tell(app, &workflow).await? {
             break;
         }
-        let Some(state) = app.agent().look(&thread).await? else { return Ok(()) };
-        let mut watch = app.drivers.watch(&thread, state.run, journal);
+        // Also of a run that nobody has begun to work on.
+        let run = app.agent().result(&thread).await?.run_id;
+        let mut watch = app.drivers.watch(&thread, run, journal);
         loop {
             match watch.next().await? {
                 Seen::Entry(_) => {}
@@ -242,6 +245,8 @@ async fn attended(app: &App, workflow: Workflow) -> Result<(), Refusal> {
                 Seen::Stopped => return Ok(()),
             }
         }
+        // It may rest for something else.
+        SystemClock.sleep_ms(LOOK_AGAIN_MS).await;
     }
     let (mut workflow, version) = kept(app, &workflow.id).await?;
     if let Some(decision) = &mut workflow.decision {
