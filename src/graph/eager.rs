@@ -19,6 +19,9 @@ use super::{EdgeTarget, Graph, Join, Lifetime, Mode, NodeIx};
 /// Findings after which the rest is not worth reading.
 const ENOUGH: usize = 100;
 
+/// Pairs looked at in a graph that is refused already.
+const PAIRS_REFUSED: usize = 20_000;
+
 /// Rounds after which a tangle of loops counts as too much to prove; a graph takes one more than its loops are nested.
 const ROUNDS: usize = 64;
 
@@ -214,6 +217,10 @@ impl Walk {
             }
             if self.seen.len() > PAIRS {
                 return None;
+            }
+            // Branches that do not meet are everywhere from there on: that they do not is enough to say.
+            if !self.twice.is_empty() && self.seen.len() > PAIRS_REFUSED {
+                break;
             }
         }
         Some(self)

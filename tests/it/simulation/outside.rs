@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use perf_agent::base::{Clock, Rng, SeededRng, ThreadId};
 use perf_agent::runtime::{
-    Checkpoint, CheckpointStore, Error, Multitask, Runtime, Start, Status, TaskState, WaitFor, kind,
+    Checkpoint, CheckpointStore, Error, Multitask, Runtime, Start, Status, Task, TaskState,
+    WaitFor, kind,
 };
 use serde_json::{Value, json};
 
@@ -90,7 +91,7 @@ async fn attend(world: &World, head: &Checkpoint) {
                 let text = &interrupt.question.text;
                 let answer = match &interrupt.doubt {
                     None => json!(dice(&["answer", text], 9)),
-                    Some(key) => doubt(world, head, &task.node, &key.0),
+                    Some(key) => doubt(world, head, task, &key.0),
                 };
                 return resume(world, thread, &interrupt.id, answer).await;
             }
@@ -106,11 +107,11 @@ async fn attend(world: &World, head: &Checkpoint) {
 }
 
 /// A person looks at the target, and tells what is there.
-fn doubt(world: &World, head: &Checkpoint, node: &str, key: &str) -> Value {
+fn doubt(world: &World, head: &Checkpoint, task: &Task, key: &str) -> Value {
     if !world.happened(key) {
         return json!({ "happened": false });
     }
-    let task = format!("{}/{node}", head.superstep);
+    let task = format!("{}/{}", task.superstep(head), task.node);
     let call = |number: &u32| {
         let (run, number) = (head.run.id.as_str(), number.to_string());
         perf_agent::base::stable_hash(&[run, &task, &number]) == key
