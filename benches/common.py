@@ -14,14 +14,17 @@ def say(text):
     print(f"benches/run: {text}", file=sys.stderr, flush=True)
 
 
-def build(command):
-    """Builds with cargo; the path of the last program it made."""
+def build(command, *names):
+    """Builds with cargo; the paths of the programs of these names."""
     built = subprocess.run(
         ["cargo", *command, "--message-format=json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     )
     messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
-    made = [message.get("executable") for message in messages if message.get("reason") == "compiler-artifact"]
-    return [path for path in made if path][-1]
+    made = {
+        message["target"]["name"]: message["executable"]
+        for message in messages if message.get("reason") == "compiler-artifact" and message.get("executable")
+    }
+    return [made[name] for name in names]
 
 
 def venv(name, packages):

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common import ROOT, build, row, say, venv
@@ -49,8 +49,9 @@ def serving(command, port, path, folder):
                 time.sleep(0.0005)
             yield server, port, (time.perf_counter() - begun) * 1e3
         finally:
-            # It leads a process group of its own.
-            os.killpg(server.pid, signal.SIGTERM)
+            # It leads a process group of its own, and may be gone already.
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
             try:
                 server.wait(20)
             except subprocess.TimeoutExpired:
@@ -157,8 +158,9 @@ def streams(client, server, port):
 
 def api(arguments):
     say("building the server and the client")
-    ours = Ours(build(["build", "--release", "--locked", "--bin", "perf-agent"]))
-    client = build(["bench", "--locked", "--bench", "api", "--no-run"])
+    # In one go: built apart, the two would have their dependencies with different features.
+    binary, client = build(["build", "--release", "--locked", "--bin", "perf-agent", "--bench", "api"], "perf-agent", "api")
+    ours = Ours(binary)
     say("measuring this program")
     found = {"ours": measured(ours, client), "langgraph": {}}
     if not arguments.no_peers:

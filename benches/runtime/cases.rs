@@ -106,7 +106,7 @@ impl Steps {
         let now = Instant::now();
         let before = self.last.lock().unwrap().insert(thread.to_owned(), now);
         if let Some(before) = before {
-            histogram.saturating_record((now - before).as_micros() as u64);
+            histogram.record((now - before).as_micros() as u64).unwrap();
         }
     }
 }
