@@ -2,12 +2,12 @@
 //!
 //! `protocol` speaks it, whatever carries it; `offer` says what there is; `run` runs graphs.
 
-mod http;
+pub(super) mod http;
 mod offer;
 mod protocol;
 mod run;
 mod stdio;
 
-pub(super) use http::{Service, handle, service};
+pub(super) use http::{Service, service};
 pub use offer::McpAccess;
 pub use stdio::serve_mcp;
