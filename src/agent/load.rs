@@ -58,6 +58,8 @@ pub struct LoadRequest {
     pub shared_prefix_ratio: f64,
     /// Mean answer [tokens].
     pub output_tokens: f64,
+    /// Longest wait for an answer [s].
+    pub timeout_s: f64,
     /// TTFT that counts as good [ms].
     pub slo_ttft_ms: f64,
     /// TPOT that counts as good [ms].
@@ -91,6 +93,7 @@ pub async fn put_load(request: &LoadRequest) -> Result<(RequestStats, Option<f64
     let options = LoadOptions {
         warmup_s: request.warmup_s,
         duration_s: request.duration_s,
+        timeout_s: request.timeout_s,
         allow_remote: request.allow_remote,
         objective: Some(objective),
         ..LoadOptions::new(&request.url, &request.served_model, profile, request.seed)

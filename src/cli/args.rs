@@ -405,6 +405,9 @@ pub struct Load {
     /// Mean answer [tokens]
     #[arg(long, default_value_t = 64.0)]
     pub output_tokens: f64,
+    /// Longest wait for an answer; then it counts as failed or cut [s]
+    #[arg(long, default_value_t = 120.0)]
+    pub timeout_s: f64,
     /// TTFT that counts as good [ms]
     #[arg(long, default_value_t = 1000.0)]
     pub slo_ttft_ms: f64,

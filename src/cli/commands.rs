@@ -185,6 +185,7 @@ async fn load(common: &Common, args: &args::Load) -> Result<Exit, Error> {
         input_tokens: args.input_tokens,
         shared_prefix_ratio: args.shared_prefix_ratio,
         output_tokens: args.output_tokens,
+        timeout_s: args.timeout_s,
         slo_ttft_ms: args.slo_ttft_ms,
         slo_tpot_ms: args.slo_tpot_ms,
         seed: common.seed.unwrap_or(1),

@@ -12,7 +12,8 @@ def read(name):
 
 
 before, after = (read(f"{folder}/{name}.json") for name in ("before", "after"))
-during = [read(name) for name in sorted(glob.glob(f"{folder}/during-*.json"))]
+by_minute = sorted(glob.glob(f"{folder}/during-*.json"), key=lambda name: int(name.rsplit("-")[-1][:-5]))
+during = [read(name) for name in by_minute]
 result = read(f"{folder}/result.json")
 
 

@@ -100,10 +100,6 @@ impl ProcessLauncher {
         let Some(entry) = spare else { return Ok(false) };
         entry.running.key = key.clone();
         entry.running.purpose = Purpose::Canary;
-        if self.options.trials_yield {
-            let mark = format!("{}{}", mark_prefix(&self.options), entry.running.backend.id);
-            procfs::yield_no_more(&procfs::family(entry.process.as_ref(), &mark));
-        }
         book.save().map(|()| true)
     }
 
@@ -318,6 +314,11 @@ impl Launcher for ProcessLauncher {
             return Ok(());
         }
         entry.running.purpose = purpose;
+        if purpose == Purpose::Stable && self.options.trials_yield {
+            // Not before: the version that it replaces has answers to finish, and nobody after them.
+            let mark = format!("{}{backend}", mark_prefix(&self.options));
+            procfs::yield_no_more(&procfs::family(entry.process.as_ref(), &mark));
+        }
         book.save()
     }
 
