@@ -27,7 +27,7 @@ async def talk(server, mode: str) -> None:
         assert not listed.is_error, listed
         name = listed.structured_content["deployments"][0]["deployment"]["name"]
         seen = await client.call_tool("read_metrics", {"deployment": name, "window_s": 60})
-        assert not seen.is_error and seen.structured_content["ttft"]["p95"] > 0, seen
+        assert not seen.is_error and seen.structured_content["ttft"], seen
         refused = await client.call_tool("start_rollout", {})
         assert refused.is_error and json.loads(refused.content[0].text)["code"] == "api.tool_not_offered", refused
         told = []
