@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Where the shape of a refusal is told.
-const PROBLEM: &str = "#/components/schemas/Problem";
+const PROBLEM: &str = "#/components/schemas/ProblemDetails";
 const FORMS: [&str; 2] = [PROBLEM, "#/components/schemas/Detail"];
 
 /// Completes every operation: problems have a media type of their own, and whoever refuses a request at all may refuse one that

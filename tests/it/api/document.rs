@@ -150,7 +150,7 @@ fn problems_have_their_media_type_and_every_body_can_be_refused() {
         let responses = operation["responses"].as_object().unwrap();
         for response in responses.values() {
             let schema = &response["content"]["application/json"]["schema"]["$ref"];
-            assert_ne!(schema, "#/components/schemas/Problem", "{operation}");
+            assert_ne!(schema, "#/components/schemas/ProblemDetails", "{operation}");
         }
         let refusals = responses.keys().any(|status| status == "4XX");
         assert!(refusals || operation["requestBody"].is_null(), "{operation}");
