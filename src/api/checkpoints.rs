@@ -220,8 +220,9 @@ pub(super) struct Found {
 pub(super) struct FoundWrite {
     task_id: String,
     task_path: String,
-    #[serde(flatten)]
-    write: Write,
+    index: i64,
+    channel: String,
+    value: Serialised,
 }
 
 /// Lists checkpoints, newest id first; with `limit` 1 and no `checkpoint_id`: the newest.
@@ -374,7 +375,9 @@ fn found(found: saver::FoundCheckpoint) -> Found {
     let write = |write: saver::SavedWrite| FoundWrite {
         task_id: write.task,
         task_path: write.path,
-        write: Write { index: write.index, channel: write.channel, value: serialised(write.value) },
+        index: write.index,
+        channel: write.channel,
+        value: serialised(write.value),
     };
     Found {
         thread_id: checkpoint.scope.thread,

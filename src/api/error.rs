@@ -243,7 +243,7 @@ impl IntoResponse for Error {
 
 /// A problem as a page; the shape of every error.
 #[derive(serde::Serialize, utoipa::ToSchema)]
-#[schema(as = Problem)]
+#[schema(as = ProblemDetails)]
 pub(super) struct ProblemBody {
     /// Always `about:blank`: `code` says which problem it is.
     r#type: String,

@@ -2,9 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::Error;
+use super::body::Body;
+use super::deployments::name_of;
 use super::state::App;
 use crate::agent;
 use crate::base::Document;
@@ -63,4 +67,44 @@ pub(super) async fn abort(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Error> {
     Ok(Json(app.agent().call_tool("abort_rollout", json!({"rollout": id}), true).await?))
+}
+
+/// Everything that happened in a rollout, oldest first: each with when, from which state to which, and why.
+#[utoipa::path(
+    get, path = "/rollout/{id}/events", tag = "rollout",
+    params(("id" = String, Path, description = "The rollout")),
+    responses((status = 200, body = Vec<Object>), (status = 404, body = super::error::ProblemBody)),
+)]
+pub(super) async fn events(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let Json(record) = show(State(app), Path(id)).await?;
+    Ok(Json(record["transitions"].clone()))
+}
+
+/// Whose rollout to take back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackRequest {
+    /// Deployment; left out: the only one there is.
+    #[serde(default)]
+    deployment: Option<String>,
+}
+
+/// Takes the rollout that goes on at a deployment back, as `/rollout/{id}/abort` does. 404 when none goes on.
+#[utoipa::path(
+    post, path = "/rollout/rollback", tag = "rollout", request_body = RollbackRequest,
+    responses((status = 200, body = Object), (status = "4XX", body = super::error::ProblemBody)),
+)]
+pub(super) async fn rollback(
+    State(app): State<App>,
+    Body(request): Body<RollbackRequest>,
+) -> Result<Json<Value>, Error> {
+    let deployment = name_of(&app, request.deployment.as_deref()).await?;
+    let records = kept(&app).await?.into_iter().map(|document| document.value);
+    let mut open = records.filter(|record| !is_over(record) && record["deployment"] == *deployment);
+    let id = open.next().and_then(|record| record["id"].as_str().map(str::to_owned));
+    let none = || Error::NotKept { what: "rollout that goes on at", id: deployment.clone() };
+    abort(State(app), Path(id.ok_or_else(none)?)).await
 }

@@ -11,8 +11,9 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    analysis, checkpoints, deployments, graphs, guard, health, langgraph, mcp, measurements,
-    metrics, middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools, trials,
+    analysis, checkpoints, deployments, explorer, graphs, guard, health, langgraph, mcp,
+    measurements, metrics, middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools,
+    trials,
 };
 
 /// Largest body that is read [bytes].
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rollouts::status))
         .routes(routes!(rollouts::history))
         .routes(routes!(rollouts::show))
+        .routes(routes!(rollouts::events))
         .routes(routes!(trials::run))
         .routes(routes!(trials::results))
         .routes(routes!(trials::result))
@@ -62,6 +64,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(prompts::show))
         .routes(routes!(metrics::page))
         .routes(routes!(openapi::show))
+        .routes(routes!(explorer::show))
         .merge(langgraph::quick())
         .layer(from_fn(middleware::limit_time));
     let checkpoints = OpenApiRouter::new()
@@ -77,6 +80,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     // These take as long as the run does.
     let patient = OpenApiRouter::new()
         .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::rollback))
         .routes(routes!(trials::validate))
         .routes(routes!(tasks::run))
         .routes(routes!(mcp::http::handle))

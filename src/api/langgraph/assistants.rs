@@ -350,7 +350,10 @@ async fn found(agent: &Agent, search: &AssistantSearch) -> Result<Vec<AssistantR
 /// Finds assistants.
 #[utoipa::path(
     post, path = "/assistants/search", tag = "assistants", request_body = AssistantSearch,
-    responses((status = 200, body = Vec<Assistant>), (status = 422, body = Detail)),
+    responses(
+        (status = 200, body = Vec<Object>, description = "Assistants; only the fields of `select`, where it is given"),
+        (status = 422, body = Detail),
+    ),
 )]
 pub(in crate::api) async fn search(
     State(app): State<App>,
@@ -368,7 +371,7 @@ pub(in crate::api) async fn search(
 /// Counts assistants.
 #[utoipa::path(
     post, path = "/assistants/count", tag = "assistants", request_body = AssistantSearch,
-    responses((status = 200, body = usize), (status = 422, body = Detail)),
+    responses((status = 200, content_type = "application/json", body = usize), (status = 422, body = Detail)),
 )]
 pub(in crate::api) async fn count(
     State(app): State<App>,

@@ -260,7 +260,10 @@ async fn found(agent: &Agent, search: &CronSearch) -> Result<Vec<CronRecord>, Re
 /// Finds crons.
 #[utoipa::path(
     post, path = "/runs/crons/search", tag = "crons", request_body = CronSearch,
-    responses((status = 200, body = Vec<Cron>), (status = 422, body = Detail)),
+    responses(
+        (status = 200, body = Vec<Object>, description = "Crons; only the fields of `select`, where it is given"),
+        (status = 422, body = Detail),
+    ),
 )]
 pub(in crate::api) async fn search(
     State(app): State<App>,
@@ -276,7 +279,7 @@ pub(in crate::api) async fn search(
 /// Counts crons.
 #[utoipa::path(
     post, path = "/runs/crons/count", tag = "crons", request_body = CronSearch,
-    responses((status = 200, body = usize), (status = 422, body = Detail)),
+    responses((status = 200, content_type = "application/json", body = usize), (status = 422, body = Detail)),
 )]
 pub(in crate::api) async fn count(
     State(app): State<App>,

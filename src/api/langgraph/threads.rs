@@ -357,7 +357,10 @@ async fn found(
 /// Finds threads.
 #[utoipa::path(
     post, path = "/threads/search", tag = "threads", request_body = ThreadSearch,
-    responses((status = 200, body = Vec<Thread>), (status = 422, body = Detail)),
+    responses(
+        (status = 200, body = Vec<Object>, description = "Threads; only the fields of `select`, where it is given"),
+        (status = 422, body = Detail),
+    ),
 )]
 pub(in crate::api) async fn search(
     State(app): State<App>,
@@ -378,7 +381,7 @@ pub(in crate::api) async fn search(
 /// Counts threads.
 #[utoipa::path(
     post, path = "/threads/count", tag = "threads", request_body = ThreadSearch,
-    responses((status = 200, body = usize), (status = 422, body = Detail)),
+    responses((status = 200, content_type = "application/json", body = usize), (status = 422, body = Detail)),
 )]
 pub(in crate::api) async fn count(
     State(app): State<App>,

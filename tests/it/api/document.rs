@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::Digest;
+
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 118] = [
+const ROUTES: [&str; 122] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
     "delete /runs/crons/{cron_id}",
@@ -31,6 +35,7 @@ const ROUTES: [&str; 118] = [
     "get /deployments/{name}",
     "get /deployments/{name}/config",
     "get /deployments/{name}/observation",
+    "get /docs",
     "get /graphs",
     "get /graphs/{name}",
     "get /graphs/{name}/diagram",
@@ -56,6 +61,7 @@ const ROUTES: [&str; 118] = [
     "get /rollout/history",
     "get /rollout/status",
     "get /rollout/{id}",
+    "get /rollout/{id}/events",
     "get /runs/crons/{cron_id}",
     "get /store/items",
     "get /test/results",
@@ -92,10 +98,12 @@ const ROUTES: [&str; 118] = [
     "post /checkpoints/search",
     "post /checkpoints/writes",
     "post /graphs/check",
+    "post /mcp",
     "post /metrics/collect",
     "post /optimize",
     "post /optimize/{thread_id}/approve",
     "post /optimize/{thread_id}/reject",
+    "post /rollout/rollback",
     "post /rollout/{id}/abort",
     "post /runs",
     "post /runs/batch",
@@ -147,6 +155,22 @@ async fn the_document_lists_every_route_and_the_server_answers_each() {
         }
     }
     assert_eq!(listed, ROUTES.map(str::to_owned).into());
+}
+
+#[test]
+fn problems_have_their_media_type_and_every_body_can_be_refused() {
+    let document = perf_agent::api::document();
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|path| path.as_object().unwrap().values());
+    for operation in operations {
+        let responses = operation["responses"].as_object().unwrap();
+        for response in responses.values() {
+            let schema = &response["content"]["application/json"]["schema"]["$ref"];
+            assert_ne!(schema, "#/components/schemas/ProblemDetails", "{operation}");
+        }
+        let refusals = responses.keys().any(|status| status == "4XX");
+        assert!(refusals || operation["requestBody"].is_null(), "{operation}");
+    }
 }
 
 #[tokio::test]
@@ -208,4 +232,26 @@ async fn metrics_count_requests_by_route_and_never_by_thread() {
     assert!(page.contains(line), "{page}");
     assert!(page.contains("perf_agent_build_info{version="), "{page}");
     assert!(!page.contains("nobody"), "{page}");
+}
+
+#[tokio::test]
+async fn the_explorer_is_one_page_that_may_run_its_own_script_only() {
+    let served = Served::start().await;
+    let response = served.client.get(format!("{}/docs", served.base)).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    let page = response.text().await.unwrap();
+    for element in ["script", "style"] {
+        let (_, rest) = page.split_once(&format!("<{element}>")).unwrap();
+        let (text, _) = rest.split_once(&format!("</{element}>")).unwrap();
+        let digest = BASE64.encode(sha2::Sha256::digest(text.as_bytes()));
+        assert!(policy.contains(&format!("{element}-src 'sha256-{digest}'")), "{policy}");
+    }
+    // Nothing from elsewhere, and nothing that the server says becomes markup.
+    for word in ["http://", "https://", "src=", "@import", "innerHTML", "style=\"", "onclick=\""] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(page.contains("/openapi.json"));
 }

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod document;
 mod langgraph;
+mod mcp;
 mod optimizing;
 mod orchestrator;
 mod refusals;

@@ -130,6 +130,14 @@ async fn a_rollout_is_listed_while_it_goes_on_and_afterwards() {
     assert_eq!(history[0]["id"], id);
     assert_eq!(served.get(&format!("/rollout/{id}")).await.1, history[0]);
     assert_eq!(served.post("/rollout/nothing/abort", json!({})).await.0, 404);
+    let (status, events) = served.get(&format!("/rollout/{id}/events")).await;
+    assert_eq!((status, &events), (200, &history[0]["transitions"]));
+    assert_eq!(events.as_array().unwrap().last().unwrap()["to"], "done", "{events}");
+    assert_eq!(served.get("/rollout/nothing/events").await.0, 404);
+    let (status, problem) = served.post("/rollout/rollback", json!({})).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("api.not_found")), "{problem}");
+    let (status, _) = served.post("/rollout/rollback", json!({"deployment": "nothing"})).await;
+    assert_eq!(status, 404);
     let (_, runs) = served.get("/optimize/history").await;
     assert_eq!(runs, json!([result]));
 }

@@ -58,14 +58,22 @@ impl Served {
         Self::of(Settings { graphs: Some(folder), prompts, ..settings(store_url) }).await
     }
 
+    /// A server that offers MCP clients every tool.
+    pub async fn with_mcp_effects() -> Self {
+        let mcp = McpAccess { effects: true, consent: false };
+        Self::with(settings("memory:"), mcp).await
+    }
+
     pub async fn of(settings: Settings) -> Self {
+        Self::with(settings, McpAccess::default()).await
+    }
+
+    async fn with(settings: Settings, mcp: McpAccess) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let agent = Agent::shared(settings, "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
         let server =
-            Server::bind(agent, ServerOptions { listen, config: None, mcp: McpAccess::default() })
-                .await
-                .unwrap();
+            Server::bind(agent, ServerOptions { listen, config: None, mcp }).await.unwrap();
         let base = format!("http://{}", server.listen());
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
