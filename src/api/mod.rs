@@ -3,11 +3,13 @@
 mod analysis;
 mod body;
 mod checkpoints;
+mod connections;
 mod deployments;
 mod error;
 mod graphs;
 mod guard;
 mod health;
+mod keys;
 mod langgraph;
 mod measurements;
 mod metrics;
@@ -18,6 +20,7 @@ mod params;
 mod prompts;
 mod rollouts;
 mod router;
+mod security;
 mod server;
 mod state;
 mod tools;
@@ -25,4 +28,8 @@ mod trials;
 
 pub use error::Error;
 pub use openapi::document;
+pub use security::{
+    AuditEntry, Key, Keys, NewKey, Outbound, Outcome, Resolve, Scope, SecurityOptions, TlsFiles,
+    Who,
+};
 pub use server::{Server, ServerOptions};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
+use super::security::Security;
 use crate::agent::{Agent, Drivers};
 
 /// The agent, its drivers and what is counted.
@@ -13,6 +14,8 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     /// Records and runs of LangGraph's protocol.
     pub(super) register: Arc<Register>,
+    /// Keys, limits, the audit log, whom we may call.
+    pub(super) security: Arc<Security>,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 102] = [
+const ROUTES: [&str; 106] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
+    "delete /keys/{id}",
     "delete /runs/crons/{cron_id}",
     "delete /store/items",
     "delete /test/{id}",
@@ -18,6 +19,7 @@ const ROUTES: [&str; 102] = [
     "get /assistants/{assistant_id}/graph",
     "get /assistants/{assistant_id}/schemas",
     "get /assistants/{assistant_id}/subgraphs",
+    "get /audit",
     "get /deployments",
     "get /deployments/{name}",
     "get /deployments/{name}/config",
@@ -31,6 +33,7 @@ const ROUTES: [&str; 102] = [
     "get /health/ready",
     "get /health/version",
     "get /info",
+    "get /keys",
     "get /metrics",
     "get /metrics/deployments",
     "get /metrics/gpu",
@@ -77,6 +80,7 @@ const ROUTES: [&str; 102] = [
     "post /checkpoints/search",
     "post /checkpoints/writes",
     "post /graphs/check",
+    "post /keys",
     "post /metrics/collect",
     "post /optimize",
     "post /optimize/{thread_id}/approve",
