@@ -139,8 +139,9 @@ async fn the_store_has_no_secret() {
     assert!(shown.contains("sha256") && !shown.contains(random), "{shown}");
     assert_eq!(random.len(), 64, "256 random bits");
     drop(agent);
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+    let paths = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    for path in paths.filter(|path| path.is_file()) {
+        let bytes = std::fs::read(path).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains(random));
     }
 }
