@@ -29,6 +29,7 @@ pub fn document() -> Value {
     for (name, schema) in generator.take_definitions(true) {
         document["components"]["schemas"][name] = schema;
     }
+    super::security::describe(&mut document);
     document
 }
 

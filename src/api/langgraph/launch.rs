@@ -31,7 +31,7 @@ pub(super) async fn launch(
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
     if let Some(url) = request.webhook() {
-        webhook::check(url)?;
+        webhook::check(app, url)?;
     }
     let agent = app.agent();
     let thread = match thread {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 118] = [
+const ROUTES: [&str; 123] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
+    "delete /keys/{id}",
     "delete /runs/crons/{cron_id}",
     "delete /store/items",
     "delete /test/{id}",
@@ -27,6 +28,7 @@ const ROUTES: [&str; 118] = [
     "get /assistants/{assistant_id}/graph",
     "get /assistants/{assistant_id}/schemas",
     "get /assistants/{assistant_id}/subgraphs",
+    "get /audit",
     "get /deployments",
     "get /deployments/{name}",
     "get /deployments/{name}/config",
@@ -40,6 +42,7 @@ const ROUTES: [&str; 118] = [
     "get /health/ready",
     "get /health/version",
     "get /info",
+    "get /keys",
     "get /metrics",
     "get /metrics/deployments",
     "get /metrics/gpu",
@@ -92,6 +95,8 @@ const ROUTES: [&str; 118] = [
     "post /checkpoints/search",
     "post /checkpoints/writes",
     "post /graphs/check",
+    "post /keys",
+    "post /mcp",
     "post /metrics/collect",
     "post /optimize",
     "post /optimize/{thread_id}/approve",
