@@ -45,6 +45,12 @@ fn scopes_of_the_operations_that_matter_most_are_as_agreed() {
     for (method, path, scope) in [
         ("POST", "/optimize", "operate"),
         ("POST", "/optimize/x/approve", "approve"),
+        ("POST", "/api/v1/workflows", "operate"),
+        ("POST", "/api/v1/workflows/x/approve", "approve"),
+        ("POST", "/api/v1/workflows/x/reject", "approve"),
+        ("GET", "/api/v1/workflows/x", "read"),
+        ("POST", "/task", "operate"),
+        ("POST", "/mcp", "operate"),
         ("POST", "/optimize/x/reject", "approve"),
         ("POST", "/rollout/x/abort", "operate"),
         ("POST", "/threads/x/state", "approve"),
@@ -155,8 +161,12 @@ async fn only_an_approver_consents_whatever_the_route() {
         json!({"assistant_id": "optimize", "config": {"configurable": {"approval": "never"}}});
     let cron = json!({"assistant_id": "optimize", "schedule": "* * * * *", "context": {"approval": "never"}});
     let assistant = json!({"graph_id": "optimize", "context": {"approval": "never"}});
+    let workflow = json!({"instance_id": "chat", "instance_type": "vllm", "requires_approval": false, "auto_rollout": true});
+    let task = json!({"task_id": "1", "task_type": "tune_inference", "parameters": {"deployment": "chat", "approved": true}});
     for (path, body) in [
         ("/optimize", json!({"goal": GOAL, "approved": true})),
+        ("/api/v1/workflows", workflow),
+        ("/task", task),
         ("/runs/wait", resume.clone()),
         ("/runs/batch", json!([resume])),
         ("/runs/stream", never.clone()),
