@@ -212,7 +212,17 @@ impl Agent {
 
     /// Answers a thread's question.
     pub async fn answer(&self, thread: &ThreadId, answer: Value) -> Result<(), Error> {
-        let by = self.settings.operator.as_str();
+        self.answer_as(thread, answer, None).await
+    }
+
+    /// Answers a thread's question in the name of `by`; `None`: of the operator.
+    pub async fn answer_as(
+        &self,
+        thread: &ThreadId,
+        answer: Value,
+        by: Option<&str>,
+    ) -> Result<(), Error> {
+        let by = by.unwrap_or(&self.settings.operator);
         Ok(self.parts.runtime.resume(thread, None, answer, by).await?)
     }
 

@@ -78,7 +78,8 @@ pub type Forgotten = crate::runtime::Forgotten;
 pub use shape::{GraphShape, ShapeEdge};
 pub use simulation::{SimulationSettings, run_simulation};
 pub use store_file::{
-    CheckReport, Compacted, StoreStats, back_store_up, check_store, store_stats, vacuum_store,
+    CheckReport, Compacted, StoreStats, back_store_up, check_store, store_documents, store_stats,
+    vacuum_store,
 };
 pub use testing::TestOutcome;
 pub use threads::StartRequest;

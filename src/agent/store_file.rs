@@ -1,8 +1,10 @@
 //! The store's file from outside: no agent is assembled, no deployment touched.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Error;
+use crate::base::Documents;
 use crate::store::{self, StoreFile};
 
 /// What a check of the store found.
@@ -11,6 +13,13 @@ pub type CheckReport = store::CheckReport;
 pub type Compacted = store::Compacted;
 /// What is in a store's file.
 pub type StoreStats = store::StoreStats;
+
+/// The documents of the store at `url`, for commands that need nothing else of it.
+///
+/// Errors: it cannot be opened, or another process has it.
+pub fn store_documents(url: &str) -> Result<Arc<dyn Documents>, Error> {
+    Ok(store::open(url)?.documents)
+}
 
 /// Reads every page and row of the store at `url`, also while a server uses it.
 ///

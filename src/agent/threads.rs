@@ -75,14 +75,15 @@ impl Agent {
         Ok(run)
     }
 
-    /// Answers one question of a thread; `None`: the only one there is.
+    /// Answers one question of a thread in the name of `by`; `None`: the only one there is, of the operator.
     pub async fn answer_to(
         &self,
         thread: &ThreadId,
         interrupt: Option<&str>,
         answer: Value,
+        by: Option<&str>,
     ) -> Result<(), Error> {
-        let by = self.settings().operator.as_str();
+        let by = by.unwrap_or(&self.settings().operator);
         Ok(self.parts().runtime.resume(thread, interrupt, answer, by).await?)
     }
 

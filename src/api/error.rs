@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::security::Scope;
 use crate::agent;
 use crate::base::{Coded, Problem, ThreadId};
 
@@ -95,6 +96,65 @@ pub enum Error {
     /// The client at the other end of the pipes speaks something else.
     #[error("stdin and stdout: {0}")]
     Pipes(String),
+    /// No key, or none that counts. Which of the two is nobody's business.
+    #[error("this needs a key that counts")]
+    Unauthenticated,
+    /// A key that does not allow this.
+    #[error("the key does not have the scope `{0}`")]
+    Forbidden(Scope),
+    /// A key that asks too often.
+    #[error("the key asks too often")]
+    RateLimited {
+        /// When it may ask again [s].
+        retry_after_s: u64,
+    },
+    /// An `Idempotency-Key` that is none.
+    #[error("`Idempotency-Key` is one header of 1 to 255 visible characters")]
+    IdempotencyKey,
+    /// The same `Idempotency-Key` with another request.
+    #[error("this `Idempotency-Key` came with another request before")]
+    IdempotencyMismatch,
+    /// The same request is being answered.
+    #[error("a request with this `Idempotency-Key` has not been answered yet")]
+    IdempotencyBusy,
+    /// The process that took the request on was cut off before its answer.
+    #[error(
+        "a crash came between this `Idempotency-Key` and its answer: it may have started something"
+    )]
+    IdempotencyInDoubt,
+    /// No such key.
+    #[error("there is no key `{0}`")]
+    NoKey(String),
+    /// A key in the store that does not read.
+    #[error("the key `{id}` does not read: {detail}")]
+    KeyUnreadable {
+        /// Key.
+        id: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The machine has no randomness to make a key from.
+    #[error("the machine gives no random bytes")]
+    NoRandomness,
+    /// An option of the server that makes no sense.
+    #[error("{0}")]
+    InvalidOption(String),
+    /// A certificate or its key cannot be used.
+    #[error("{file}: {detail}")]
+    Tls {
+        /// File.
+        file: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The audit log cannot be written or read.
+    #[error("{file}: {source}")]
+    Audit {
+        /// File.
+        file: String,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// The address cannot be taken.
     #[error("{listen} cannot be taken: {source}")]
     Listen {
@@ -127,6 +187,19 @@ impl Coded for Error {
             Self::NotLoopback(_) => "api.not_loopback",
             Self::NotOffered(_) => "api.tool_not_offered",
             Self::Pipes(_) => "api.pipes",
+            Self::Unauthenticated => "api.unauthenticated",
+            Self::Forbidden(_) => "api.forbidden",
+            Self::RateLimited { .. } => "api.rate_limited",
+            Self::IdempotencyKey => "api.invalid_idempotency_key",
+            Self::IdempotencyMismatch => "api.idempotency_mismatch",
+            Self::IdempotencyBusy => "api.idempotency_busy",
+            Self::IdempotencyInDoubt => "api.idempotency_in_doubt",
+            Self::NoKey(_) => "api.unknown_key",
+            Self::KeyUnreadable { .. } => "api.key_unreadable",
+            Self::NoRandomness => "api.no_randomness",
+            Self::InvalidOption(_) => "api.bad_option",
+            Self::Tls { .. } => "api.tls",
+            Self::Audit { .. } => "api.audit",
             Self::Listen { .. } => "api.listen",
         }
     }
@@ -143,7 +216,7 @@ impl Coded for Error {
             Self::Stopping => "ask again after the restart".to_owned(),
             Self::Foreign { .. } => "call 127.0.0.1 or localhost directly".to_owned(),
             Self::NotLoopback(_) => {
-                "bind 127.0.0.1 and put a proxy with access control in front".to_owned()
+                "make a key with `perf-agent keys create`, or bind 127.0.0.1".to_owned()
             }
             Self::NotOffered(_) => {
                 "the person who runs this server can start it with --mcp-effects".to_owned()
@@ -152,13 +225,30 @@ impl Coded for Error {
                 "an MCP client starts this command; see docs/api.md for its configuration"
                     .to_owned()
             }
+            Self::Unauthenticated => {
+                "send `Authorization: Bearer <key>`; `perf-agent keys create` makes one".to_owned()
+            }
+            Self::Forbidden(scope) => format!("use a key that was made with `--scope {scope}`"),
+            Self::RateLimited { retry_after_s } => format!("ask again after {retry_after_s} s"),
+            Self::IdempotencyMismatch => "use a new one for a new request".to_owned(),
+            Self::IdempotencyBusy => "ask again in a moment".to_owned(),
+            Self::IdempotencyInDoubt => {
+                "look whether it runs, then ask with a new `Idempotency-Key`".to_owned()
+            }
+            Self::NoKey(_) => "`perf-agent keys list` shows them".to_owned(),
+            Self::KeyUnreadable { .. } => "restore a backup of the store".to_owned(),
+            Self::Tls { .. } => "give PEM files to --tls-cert and --tls-key".to_owned(),
+            Self::Audit { .. } => "check the path, its permissions and the disk".to_owned(),
             Self::Listen { .. } => "choose another --port".to_owned(),
             Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
             Self::TaskExists(_) => "give every task an id of its own".to_owned(),
             Self::TrialRuns(_) => "wait until it is over".to_owned(),
-            Self::NoDeployment { .. } | Self::NotKept { .. } | Self::InvalidRequest(_) => {
-                String::new()
-            }
+            Self::NoDeployment { .. }
+            | Self::NotKept { .. }
+            | Self::InvalidRequest(_)
+            | Self::InvalidOption(_)
+            | Self::IdempotencyKey
+            | Self::NoRandomness => String::new(),
         }
     }
 
@@ -189,6 +279,10 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         }
         "runtime.fork_in_doubt" | "runtime.thread_exists" => StatusCode::CONFLICT,
         "api.not_found" => StatusCode::NOT_FOUND,
+        "api.unauthenticated" => StatusCode::UNAUTHORIZED,
+        "api.rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        "api.idempotency_mismatch" => StatusCode::UNPROCESSABLE_ENTITY,
+        "api.idempotency_busy" | "api.idempotency_in_doubt" => StatusCode::CONFLICT,
         "api.trial_runs"
         | "api.task_exists"
         | "serving.not_enough_history"
@@ -201,9 +295,11 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "api.nothing_asked" | "api.thread_exists" => StatusCode::CONFLICT,
         "api.timeout" => StatusCode::GATEWAY_TIMEOUT,
         "api.stopping" => StatusCode::SERVICE_UNAVAILABLE,
-        "api.foreign" | "api.tool_not_offered" | "tools.approval_missing" | "tools.disabled" => {
-            StatusCode::FORBIDDEN
-        }
+        "api.foreign"
+        | "api.forbidden"
+        | "api.tool_not_offered"
+        | "tools.approval_missing"
+        | "tools.disabled" => StatusCode::FORBIDDEN,
         "agent.config" | "loadgen.bad_load" | "loadgen.bad_url" => StatusCode::BAD_REQUEST,
         _ if reason.starts_with("unknown_") => StatusCode::NOT_FOUND,
         _ if reason.starts_with("invalid_") || reason.ends_with("_invalid") => {
@@ -236,8 +332,19 @@ impl IntoResponse for Error {
             "code": problem.code,
             "hint": problem.hint,
         });
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
-            .into_response()
+        let content = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, content, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        match self {
+            Self::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::RateLimited { retry_after_s } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            _ => {}
+        }
+        response
     }
 }
 

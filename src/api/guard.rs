@@ -3,24 +3,17 @@
 //! A page can send a POST without a body to any address, and by a name that is later made to mean 127.0.0.1 (DNS
 //! rebinding) it can read answers. Browsers say whose page speaks in `Origin`, and which name was used in `Host`.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 
 use super::Error;
 
-/// Refuses a request whose `Host` or `Origin` is not this machine.
-pub(super) async fn local_only(request: Request, next: Next) -> Response {
-    match check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
-    }
-}
-
-fn check(headers: &HeaderMap) -> Result<(), Error> {
+/// Refuses a request whose `Host` is not this machine, or whose `Origin` is neither that nor one of `origins`.
+pub(super) fn check(headers: &HeaderMap, origins: &[HeaderValue]) -> Result<(), Error> {
     for (header, name) in [(header::HOST, "Host"), (header::ORIGIN, "Origin")] {
-        for value in headers.get_all(header) {
+        for value in headers.get_all(&header) {
+            if header == header::ORIGIN && origins.contains(value) {
+                continue;
+            }
             let text = String::from_utf8_lossy(value.as_bytes());
             let uri = text.parse::<Uri>().ok();
             if !uri.as_ref().and_then(Uri::host).is_some_and(is_this_machine) {
@@ -42,7 +35,16 @@ mod tests {
     use super::*;
 
     fn allowed(header: header::HeaderName, value: &str) -> bool {
-        check(&HeaderMap::from_iter([(header, value.parse().unwrap())])).is_ok()
+        check(&HeaderMap::from_iter([(header, value.parse().unwrap())]), &[]).is_ok()
+    }
+
+    #[test]
+    fn an_origin_that_was_allowed_may_speak_and_no_name_becomes_this_machines_by_it() {
+        let origins = ["https://chat.example".parse().unwrap()];
+        let one = |header, value: &str| HeaderMap::from_iter([(header, value.parse().unwrap())]);
+        assert!(check(&one(header::ORIGIN, "https://chat.example"), &origins).is_ok());
+        assert!(check(&one(header::ORIGIN, "https://chat.example.org"), &origins).is_err());
+        assert!(check(&one(header::HOST, "chat.example"), &origins).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod analysis;
 mod body;
 mod checkpoints;
+mod connections;
 mod deployments;
 mod documented;
 mod error;
@@ -10,6 +11,7 @@ mod explorer;
 mod graphs;
 mod guard;
 mod health;
+mod keys;
 mod langgraph;
 mod mcp;
 mod measurements;
@@ -18,11 +20,11 @@ mod middleware;
 mod openapi;
 mod optimize;
 mod orchestrator;
-mod outbound;
 mod params;
 mod prompts;
 mod rollouts;
 mod router;
+mod security;
 mod seed;
 mod server;
 mod state;
@@ -34,4 +36,8 @@ pub use error::Error;
 pub use mcp::{McpAccess, serve_mcp};
 pub use openapi::document;
 pub use orchestrator::OrchestratorOptions;
+pub use security::{
+    AuditEntry, Key, Keys, NewKey, Outbound, Outcome, Resolve, Scope, SecurityOptions, TlsFiles,
+    Who,
+};
 pub use server::{Server, ServerOptions};

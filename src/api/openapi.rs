@@ -30,6 +30,7 @@ pub fn document() -> Value {
         document["components"]["schemas"][name] = schema;
     }
     super::documented::complete(&mut document);
+    super::security::describe(&mut document);
     document
 }
 

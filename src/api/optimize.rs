@@ -1,14 +1,15 @@
 //! `/optimize`: a goal in, a better config out, with a person's approval between.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::Error;
 use super::body::Body;
+use super::security::Caller;
 use super::state::App;
 use crate::agent::OptimizeResult;
 use crate::base::ThreadId;
@@ -135,9 +136,10 @@ pub(super) fn goal_for(deployment: &Deployment) -> String {
 )]
 pub(super) async fn approve(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(thread): Path<ThreadId>,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
-    answer(&app, &thread, "approve").await
+    answer(&app, &caller, &thread, "approve").await
 }
 
 /// Rejects the change that is asked about; nothing is rolled out.
@@ -153,20 +155,22 @@ pub(super) async fn approve(
 )]
 pub(super) async fn reject(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(thread): Path<ThreadId>,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
-    answer(&app, &thread, "reject").await
+    answer(&app, &caller, &thread, "reject").await
 }
 
 async fn answer(
     app: &App,
+    caller: &Caller,
     thread: &ThreadId,
     word: &str,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
     // Before the answer: afterwards the run may be over already, and another may have begun.
     let state = app.agent().look(thread).await?;
     let run = state.ok_or_else(|| Error::NothingAsked(thread.clone()))?.run;
-    app.agent().answer(thread, json!(word)).await?;
+    app.agent().answer_as(thread, json!(word), caller.consenter().as_deref()).await?;
     app.drivers.wake(thread);
     let accepted = Accepted { thread_id: thread.to_string(), run_id: run.to_string() };
     Ok((StatusCode::ACCEPTED, Json(accepted)))

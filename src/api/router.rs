@@ -2,7 +2,9 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use tower_http::cors::{AllowHeaders, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
@@ -11,15 +13,15 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    analysis, checkpoints, deployments, explorer, graphs, guard, health, langgraph, mcp,
-    measurements, metrics, middleware, openapi, optimize, prompts, rollouts, seed, tasks, tools,
-    trials,
+    analysis, checkpoints, deployments, explorer, graphs, health, keys, langgraph, mcp,
+    measurements, metrics, middleware, openapi, optimize, prompts, rollouts, security, seed, tasks,
+    tools, trials,
 };
 
 /// Largest body that is read [bytes].
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 /// Largest body that brings a checkpoint [bytes]: it holds a program's whole values.
-const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+pub(super) const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
 
 /// The list of routes: what is not here is neither served nor documented.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -62,6 +64,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(graphs::check))
         .routes(routes!(prompts::list))
         .routes(routes!(prompts::show))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::audit))
         .routes(routes!(metrics::page))
         .routes(routes!(openapi::show))
         .routes(routes!(explorer::show))
@@ -95,14 +100,36 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// The service.
 pub(super) fn service(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
-    router
+    let router = router
         .fallback(middleware::no_route)
         .method_not_allowed_fallback(middleware::no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(guard::local_only))
+        .layer(from_fn_with_state(app.clone(), security::admit));
+    // A browser asks without a key whether it may ask: that comes first.
+    let router = match app.security.origins.as_slice() {
+        [] => router,
+        origins => router.layer(cors(origins.to_vec())),
+    };
+    router
         .layer(from_fn_with_state(app.clone(), middleware::count))
         .layer(TraceLayer::new_for_http().make_span_with(middleware::span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(app)
+}
+
+/// Lets pages of these origins call, and read what the answers say beside their bodies.
+fn cors(origins: Vec<axum::http::HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            header::LOCATION,
+            header::CONTENT_LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("x-error-code"),
+            HeaderName::from_static("x-pagination-total"),
+            HeaderName::from_static("x-request-id"),
+        ])
 }

@@ -1,18 +1,20 @@
 //! The server: takes connections on this machine, leaves without cutting a superstep.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
 use super::orchestrator::{Keeper, OrchestratorOptions};
+use super::security::{self, Security, SecurityOptions};
 use super::state::App;
-use super::{Error, McpAccess, langgraph, mcp, router, seed};
+use super::{Error, McpAccess, connections, langgraph, mcp, router, seed};
 use crate::agent::{self, Agent, Drivers};
 use crate::base::{Clock, SystemClock};
 
@@ -20,20 +22,24 @@ use crate::base::{Clock, SystemClock};
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// What a server is told when it starts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerOptions {
-    /// Where it listens: loopback only, because there are no keys yet.
+    /// Where it listens; where others could reach it there must be keys.
     pub listen: SocketAddr,
     /// Text of the config file the agent was assembled from; kept with every run.
     pub config: Option<String>,
     /// What MCP clients may do.
     pub mcp: McpAccess,
+    /// Keys, limits, TLS, the audit log.
+    pub security: SecurityOptions,
 }
 
 /// A server that holds its address and has not begun to answer.
 pub struct Server {
     listener: TcpListener,
     listen: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    keyed: bool,
     app: App,
     orchestrator: Option<OrchestratorOptions>,
 }
@@ -41,11 +47,15 @@ pub struct Server {
 impl Server {
     /// Takes the address, and goes on with the runs that an earlier server of this store left unfinished.
     ///
-    /// Errors: [`Error::NotLoopback`], [`Error::Listen`]; a store that fails.
+    /// Errors: [`Error::NotLoopback`], [`Error::Listen`], [`Error::Tls`], [`Error::Audit`]; a store that fails.
     pub async fn bind(agent: Agent, options: ServerOptions) -> Result<Self, Error> {
-        if !options.listen.ip().is_loopback() {
+        let tls = options.security.tls.as_ref().map(security::acceptor).transpose()?;
+        let security = Security::open(&agent, options.security).await?;
+        let keyed = security.is_keyed();
+        if !options.listen.ip().is_loopback() && !keyed {
             return Err(Error::NotLoopback(options.listen));
         }
+        security::forget_old(&agent, security.clock.now()).await?;
         let taken = |source| Error::Listen { listen: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let listen = listener.local_addr().map_err(taken)?;
@@ -56,24 +66,36 @@ impl Server {
             drivers,
             metrics: Arc::new(Metrics::default()),
             register: Arc::new(Register::new()),
+            security: Arc::new(security),
             config,
             started: SystemClock.now(),
             standing: Arc::default(),
             tasks: Arc::default(),
             listen,
         };
-        app.register.set_url(format!("http://{listen}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        app.register.set_url(format!("{scheme}://{listen}"));
         langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
         langgraph::take_up(&app).await;
         seed::take_up(&app).await;
         tokio::spawn(langgraph::watch_crons(app.clone()));
-        Ok(Self { listener, listen, app, orchestrator: None })
+        Ok(Self { listener, listen, tls, keyed, app, orchestrator: None })
     }
 
     /// The same server, reporting to an orchestrator while it serves.
     #[must_use]
     pub fn reporting_to(self, orchestrator: OrchestratorOptions) -> Self {
         Self { orchestrator: Some(orchestrator), ..self }
+    }
+
+    /// Whether callers need a key.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where it listens.
@@ -83,19 +105,16 @@ impl Server {
 
     /// Answers until `shutdown`. Then it takes no new connection, every run stops at a superstep boundary, those who
     /// wait for one are told, and it returns when all answers are out.
-    ///
-    /// Errors: [`Error::Listen`] when connections cannot be taken any more.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { listener, listen, app, orchestrator } = self;
+        let Self { listener, tls, app, orchestrator, .. } = self;
         let (router, drivers) = (router::service(app.clone()), app.drivers.clone());
         let keeper = orchestrator.and_then(|options| Keeper::start(app, &options));
         let closing = CancellationToken::new();
-        let serving = axum::serve(listener, router)
-            .with_graceful_shutdown(closing.clone().cancelled_owned())
-            .into_future();
+        let serving = connections::serve(listener, tls, router, closing.clone());
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
-            ended = &mut serving => return ended.map_err(|source| Error::Listen { listen, source }),
+            // It ends only when it is told to.
+            () = &mut serving => return Ok(()),
             () = shutdown => {}
         }
         // First of all, so that no work is sent here any more.

@@ -7,6 +7,7 @@ use super::langgraph::Register;
 use super::mcp;
 use super::metrics::Metrics;
 use super::orchestrator::Standing;
+use super::security::Security;
 use crate::agent::{Agent, Drivers};
 use crate::base::Millis;
 
@@ -19,6 +20,8 @@ pub(super) struct App {
     pub(super) register: Arc<Register>,
     /// The Model Context Protocol.
     pub(super) mcp: mcp::Service,
+    /// Keys, limits, the audit log, whom we may call.
+    pub(super) security: Arc<Security>,
     /// Text of the config file, kept with every run so that `resume` needs no flags.
     pub(super) config: Option<Arc<str>>,
     /// When this process began to serve.

@@ -92,10 +92,16 @@ pub enum Command {
         #[command(subcommand)]
         command: Tools,
     },
-    /// The HTTP API, on this machine only
+    /// The HTTP API: on this machine; with keys, for others too
     Serve(Serve),
     /// The Model Context Protocol on stdin and stdout, for a client that starts this command
     Mcp(Mcp),
+    /// Keys of the HTTP API; a server that runs has them under `/keys`
+    Keys {
+        /// What to do.
+        #[command(subcommand)]
+        command: Keys,
+    },
     /// The data plane: a weighted, sticky, streaming reverse proxy
     Proxy(Proxy),
     /// One simulated engine as a server: vLLM's paths, pages and answers, without a GPU
@@ -330,12 +336,27 @@ pub struct Serve {
     /// Port; 0 takes a free one
     #[arg(long, default_value_t = 8002)]
     pub port: u16,
-    /// Address of this machine; any that others could reach is refused
+    /// Address of this machine; one that others could reach needs keys
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub host: std::net::IpAddr,
     /// Offer MCP clients the tools that change something too; those that touch users need consent all the same
     #[arg(long)]
     pub mcp_effects: bool,
+    /// Certificate chain, PEM: speaks HTTPS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Origin whose pages may call, such as https://chat.example.org; again for more
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Requests per second and key; twice that at once
+    #[arg(long, value_name = "RPS", default_value_t = 100.0)]
+    pub rate_limit: f64,
+    /// File that every write is noted in [default: beside the store]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
 }
 
 /// `mcp`.
@@ -347,6 +368,26 @@ pub struct Mcp {
     /// Consent beforehand to effects on users
     #[arg(long)]
     pub yes: bool,
+}
+
+/// `keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key and print its secret, once
+    Create {
+        /// Who or what it is for
+        name: String,
+        /// What it allows: read, operate, approve, admin; several with commas
+        #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPES")]
+        scope: Vec<crate::api::Scope>,
+    },
+    /// Every key, without its secret
+    List,
+    /// Revoke a key
+    Revoke {
+        /// Id of the key
+        id: String,
+    },
 }
 
 /// `proxy`.

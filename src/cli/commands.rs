@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::{self, Cli, Command, Common, Format};
-use super::{Exit, optimize, report, serve, settings, store, threads};
+use super::{Exit, keys, optimize, report, serve, settings, store, threads};
 use crate::agent::{
     Agent, Drawing, Error, LoadRequest, ProxySettings, Settings, SimulationSettings, graph_schema,
     put_load, run_proxy, run_simulation,
@@ -20,6 +20,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Tools { command } => tools(common, &command).await,
         Command::Serve(args) => serve::serve(common, &args).await,
         Command::Mcp(args) => super::mcp::mcp(common, &args).await,
+        Command::Keys { command } => keys::keys(common, &command).await,
         Command::Proxy(args) => proxy(args).await,
         Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,

@@ -4,6 +4,7 @@ mod args;
 mod chart;
 mod commands;
 mod exit;
+mod keys;
 mod live;
 mod mcp;
 mod optimize;

@@ -146,7 +146,7 @@ async fn made(
     config["configurable"]["cron_id"] = json!(id);
     // What its runs would be refused for is refused now.
     let run = RunRequest::from_value(Value::Object(payload.clone()))?;
-    run.webhook().map(webhook::check).transpose()?;
+    run.webhook().map(|url| webhook::check(app, url)).transpose()?;
     let on_run_completed = match (&thread, request.on_run_completed.as_deref()) {
         (_, Some(word)) if !matches!(word, "delete" | "keep") => {
             return Err(Refusal::invalid("`on_run_completed` is `delete` or `keep`"));
@@ -348,7 +348,7 @@ pub(in crate::api) async fn update(
             payload.insert("schedule".to_owned(), json!(schedule));
         }
         let run = RunRequest::from_value(Value::Object(payload.clone()))?;
-        run.webhook().map(webhook::check).transpose()?;
+        run.webhook().map(|url| webhook::check(&app, url)).transpose()?;
     }
     record.schedule = patch.schedule.unwrap_or(record.schedule);
     record.timezone = patch.timezone.or(record.timezone);

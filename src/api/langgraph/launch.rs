@@ -31,7 +31,7 @@ pub(super) async fn launch(
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
     if let Some(url) = request.webhook() {
-        webhook::check(url)?;
+        webhook::check(app, url)?;
     }
     let agent = app.agent();
     let thread = match thread {
@@ -218,10 +218,10 @@ async fn resume(
             if !answers.is_empty() && answers.keys().all(|id| open.contains(&id.as_str())) =>
         {
             for (id, answer) in answers {
-                app.agent().answer_to(thread, Some(id), answer.clone()).await?;
+                app.agent().answer_to(thread, Some(id), answer.clone(), None).await?;
             }
         }
-        _ => app.agent().answer_to(thread, None, answer.clone()).await?,
+        _ => app.agent().answer_to(thread, None, answer.clone(), None).await?,
     }
     Ok(state.run.clone())
 }

@@ -33,7 +33,7 @@ impl Link {
         port: u16,
         model: &str,
     ) -> Result<Self, String> {
-        let base = crate::api::outbound::parsed(&options.url)?;
+        let base = crate::api::security::web_url(&options.url)?;
         // An error says that one was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()

@@ -1,19 +1,16 @@
 //! Reads metrics pages of servers that callers name. Loopback and the endpoints of declared deployments may be read,
 //! other hosts only when the operator lists them; link-local and metadata addresses never.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::Url;
 
 use crate::agent::{Scrape, Sighting};
-use crate::api::outbound::{self, is_never_called};
+use crate::api::security::{Refused, web_url};
 use crate::api::state::App;
 use crate::base::{Clock, Coded, SystemClock};
 use crate::domain::EngineKind;
 
-/// Further hosts that may be read, separated by commas.
-const ALLOW: &str = "PERF_AGENT_SCRAPE_ALLOW";
 /// Largest page that is read [bytes].
 const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Path of the metrics page where a URL names none.
@@ -25,7 +22,7 @@ const BETWEEN_MS: u64 = 500;
 ///
 /// Errors: no URL of the web.
 pub(super) fn page_url(endpoint: &str) -> Result<Url, String> {
-    let mut url = outbound::parsed(endpoint)?;
+    let mut url = web_url(endpoint)?;
     if matches!(url.path(), "" | "/") {
         url.set_path(METRICS);
     }
@@ -69,16 +66,17 @@ pub(super) async fn sighted(
 
 async fn client(app: &App, url: &Url, timeout: Duration) -> Result<reqwest::Client, String> {
     let own = authority(url);
-    let host = url.host_str().unwrap_or_default();
     let endpoints = app.agent().endpoints();
     let declared = endpoints.iter().any(|(_, endpoint)| {
         Url::parse(endpoint).ok().and_then(|url| authority(&url)) == own && own.is_some()
     });
-    let trusted = declared || outbound::is_listed(ALLOW, host);
-    let may = |address: IpAddr| !is_never_called(address) && (trusted || address.is_loopback());
-    let hint = format!("declare it as a deployment, or list its host in {ALLOW}");
-    outbound::client(url, timeout, may).await.map_err(|failure| match failure {
-        outbound::Failure::Final(text) => format!("{text}: {hint}"),
+    let client = app.security.outbound.reader(url, declared, timeout).await;
+    client.map_err(|refused| match refused {
+        Refused::Final(text) => {
+            format!(
+                "{text}: declare it as a deployment, or list its host in PERF_AGENT_SCRAPE_ALLOW"
+            )
+        }
         passing => passing.text(),
     })
 }

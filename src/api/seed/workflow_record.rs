@@ -44,8 +44,11 @@ pub(super) struct Workflow {
 pub(super) struct Decision {
     /// Whether the change may go to users.
     pub(super) approved: bool,
-    /// Who.
+    /// Who: the key, or without keys whoever the caller says.
     pub(super) by: Option<String>,
+    /// The key, as records of consent name it.
+    #[serde(default)]
+    pub(super) key: Option<String>,
     /// When [ms].
     pub(super) at_ms: u64,
     /// Whether the run was told.

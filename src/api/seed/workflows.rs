@@ -1,8 +1,8 @@
 //! `/api/v1/workflows`: runs of the optimizing graph, with a person's approval between.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::fields::{BodyFields, QueryFields};
@@ -14,6 +14,7 @@ use super::{engine, sliced};
 use crate::agent::Seen;
 use crate::api::error::status_of;
 use crate::api::optimize::goal_for;
+use crate::api::security::Caller;
 use crate::api::state::App;
 use crate::base::{Clock, Coded, SystemClock, ThreadId};
 
@@ -133,7 +134,7 @@ pub(super) async fn list(
     post, path = "/api/v1/workflows/{id}/approve", tag = "seed", operation_id = "seed_workflow_approve",
     params(
         ("id" = String, Path, description = "The workflow"),
-        ("approved_by" = Option<String>, Query, description = "Who; left out: `user`"),
+        ("approved_by" = Option<String>, Query, description = "Who; left out: `user`. A key names itself"),
     ),
     responses(
         (status = 200, body = Object),
@@ -143,12 +144,13 @@ pub(super) async fn list(
 )]
 pub(super) async fn approve(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     QueryFields(mut fields): QueryFields,
 ) -> Result<Json<Value>, Refusal> {
     let by = fields.text_or_none("approved_by").unwrap_or_else(|| "user".to_owned());
     fields.done()?;
-    decide(&app, &id, true, Some(by)).await
+    decide(&app, &caller, &id, true, Some(by)).await
 }
 
 /// Rejects the change: nothing is rolled out.
@@ -163,18 +165,23 @@ pub(super) async fn approve(
 )]
 pub(super) async fn reject(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    decide(&app, &id, false, None).await
+    decide(&app, &caller, &id, false, None).await
 }
 
 /// Writes a decision down, and tells the run if it asks already. Answers with the workflow as it was decided.
 async fn decide(
     app: &App,
+    caller: &Caller,
     id: &str,
     approved: bool,
     by: Option<String>,
 ) -> Result<Json<Value>, Refusal> {
+    let key = caller.consenter();
+    // Whoever has a key cannot decide in another name.
+    let by = key.clone().or(by);
     for _ in 0..ATTEMPTS {
         let (mut workflow, version) = kept(app, id).await?;
         let story = Story::of(app, workflow.clone()).await?;
@@ -187,7 +194,8 @@ async fn decide(
         let at_ms = SystemClock.now().0;
         // A workflow that failed asks nothing any more: the decision is on record, and that is all.
         let told = story.is_over();
-        workflow.decision = Some(Decision { approved, by: by.clone(), at_ms, told });
+        workflow.decision =
+            Some(Decision { approved, by: by.clone(), key: key.clone(), at_ms, told });
         if !put(app, &workflow, version).await? {
             continue;
         }
@@ -211,7 +219,8 @@ async fn tell(app: &App, workflow: &Workflow) -> Result<bool, Refusal> {
     let asked = state.interrupts.iter().find(|open| open.node == APPROVE);
     let Some(asked) = asked else { return Ok(state.status.is_over()) };
     let word = if decision.approved { "approve" } else { "reject" };
-    match app.agent().answer_to(thread, Some(&asked.id), json!(word)).await {
+    let key = decision.key.as_deref();
+    match app.agent().answer_to(thread, Some(&asked.id), json!(word), key).await {
         Ok(()) => app.drivers.wake(thread),
         // Answered by somebody else meanwhile.
         Err(error) if status_of(error.code()) == StatusCode::CONFLICT => {}

@@ -9,9 +9,10 @@ use sha2::Digest;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 122] = [
+const ROUTES: [&str; 126] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
+    "delete /keys/{id}",
     "delete /runs/crons/{cron_id}",
     "delete /store/items",
     "delete /test/{id}",
@@ -31,6 +32,7 @@ const ROUTES: [&str; 122] = [
     "get /assistants/{assistant_id}/graph",
     "get /assistants/{assistant_id}/schemas",
     "get /assistants/{assistant_id}/subgraphs",
+    "get /audit",
     "get /deployments",
     "get /deployments/{name}",
     "get /deployments/{name}/config",
@@ -45,6 +47,7 @@ const ROUTES: [&str; 122] = [
     "get /health/ready",
     "get /health/version",
     "get /info",
+    "get /keys",
     "get /metrics",
     "get /metrics/deployments",
     "get /metrics/gpu",
@@ -98,6 +101,7 @@ const ROUTES: [&str; 122] = [
     "post /checkpoints/search",
     "post /checkpoints/writes",
     "post /graphs/check",
+    "post /keys",
     "post /mcp",
     "post /metrics/collect",
     "post /optimize",

@@ -1,5 +1,6 @@
 //! Behaviour of `api` through its public door: a server on a free port, asked over HTTP.
 
+mod attacks;
 mod checkpoints;
 mod document;
 mod langgraph;
@@ -10,5 +11,6 @@ mod refusals;
 mod resources;
 mod restarts;
 mod running;
+mod security;
 mod seed;
 pub mod support;

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use perf_agent::agent::Agent;
-use perf_agent::api::{McpAccess, OrchestratorOptions, Server, ServerOptions};
+use perf_agent::api::{McpAccess, OrchestratorOptions, SecurityOptions, Server, ServerOptions};
 use perf_agent::base::{Clock, Millis};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -102,10 +102,17 @@ impl Reporting {
     async fn to(url: &str, prefix: &str) -> Self {
         let agent = Agent::shared(settings("memory:"), "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let server =
-            Server::bind(agent, ServerOptions { listen, config: None, mcp: McpAccess::default() })
-                .await
-                .unwrap();
+        let server = Server::bind(
+            agent,
+            ServerOptions {
+                listen,
+                config: None,
+                mcp: McpAccess::default(),
+                security: SecurityOptions::default(),
+            },
+        )
+        .await
+        .unwrap();
         let (sender, slept) = mpsc::unbounded_channel();
         let now = Mutex::new(Millis(1_000_000));
         let clock = Arc::new(Steps { now, slept: sender, allowed: Semaphore::new(0) });

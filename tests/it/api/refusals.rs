@@ -1,7 +1,7 @@
 //! What is refused, and how it is said.
 
 use perf_agent::agent::Agent;
-use perf_agent::api::{McpAccess, Server, ServerOptions};
+use perf_agent::api::{McpAccess, SecurityOptions, Server, ServerOptions};
 use perf_agent::base::Coded;
 use serde_json::{Value, json};
 
@@ -109,10 +109,12 @@ async fn pages_of_other_sites_and_other_names_are_refused() {
 async fn an_address_that_others_can_reach_is_refused() {
     let agent = Agent::shared(settings("memory:"), "serve").await.unwrap();
     let listen = "0.0.0.0:0".parse().unwrap();
-    let refused =
-        Server::bind(agent, ServerOptions { listen, config: None, mcp: McpAccess::default() })
-            .await
-            .err()
-            .unwrap();
+    let options = ServerOptions {
+        listen,
+        config: None,
+        mcp: McpAccess::default(),
+        security: SecurityOptions::default(),
+    };
+    let refused = Server::bind(agent, options).await.err().unwrap();
     assert_eq!(refused.code(), "api.not_loopback");
 }

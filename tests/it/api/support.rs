@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
-use perf_agent::api::{McpAccess, Server, ServerOptions};
-use perf_agent::base::{SseEvent, SseReader};
+use perf_agent::api::{Keys, McpAccess, Scope, SecurityOptions, Server, ServerOptions};
+use perf_agent::base::{Clock, SseEvent, SseReader, SystemClock};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -65,16 +66,30 @@ impl Served {
     }
 
     pub async fn of(settings: Settings) -> Self {
-        Self::with(settings, McpAccess::default()).await
+        Self::safe(settings, SecurityOptions::default()).await
     }
 
     async fn with(settings: Settings, mcp: McpAccess) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let agent = Agent::shared(settings, "serve").await.unwrap();
+        Self::bound(agent(settings).await, mcp, SecurityOptions::default()).await
+    }
+
+    /// A server with these settings of its safety.
+    pub async fn safe(settings: Settings, security: SecurityOptions) -> Self {
+        let agent = agent(settings).await;
+        Self::by(agent, security).await
+    }
+
+    /// A server of this agent.
+    pub async fn by(agent: Agent, security: SecurityOptions) -> Self {
+        Self::bound(agent, McpAccess::default(), security).await
+    }
+
+    async fn bound(agent: Agent, mcp: McpAccess, security: SecurityOptions) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let server =
-            Server::bind(agent, ServerOptions { listen, config: None, mcp }).await.unwrap();
-        let base = format!("http://{}", server.listen());
+        let options = ServerOptions { listen, config: None, mcp, security };
+        let server = Server::bind(agent, options).await.unwrap();
+        let scheme = if server.is_tls() { "https" } else { "http" };
+        let base = format!("{scheme}://{}", server.listen());
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(async move { server.serve(stopped).await.unwrap() });
@@ -157,6 +172,89 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     (status, response.json().await.unwrap())
+}
+
+pub async fn agent(settings: Settings) -> Agent {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Agent::shared(settings, "serve").await.unwrap()
+}
+
+/// Makes a key in the agent's store; its secret.
+pub async fn key(agent: &Agent, scopes: &[Scope]) -> String {
+    let keys = Keys::open(agent.documents().clone()).await.unwrap();
+    let name: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    let scopes = scopes.iter().copied().collect();
+    let made = keys.create(&name.join("+"), scopes, SystemClock.now(), random).await.unwrap();
+    made.secret.expose_secret().to_owned()
+}
+
+/// A server that asks for keys, with one for each scope.
+pub struct Keyed {
+    pub served: Served,
+    secrets: Vec<(Scope, String)>,
+}
+
+impl Keyed {
+    pub async fn start() -> Self {
+        // So many requests as a test sends are nobody's fault.
+        let security = SecurityOptions { rate_rps: 1e6, ..SecurityOptions::default() };
+        Self::with(settings("memory:"), security).await
+    }
+
+    pub async fn with(settings: Settings, security: SecurityOptions) -> Self {
+        let agent = agent(settings).await;
+        let mut secrets = Vec::new();
+        for scope in Scope::ALL {
+            secrets.push((scope, key(&agent, &[scope]).await));
+        }
+        Self { served: Served::by(agent, security).await, secrets }
+    }
+
+    /// The secret of the key that has this scope only.
+    pub fn secret(&self, scope: Scope) -> &str {
+        &self.secrets.iter().find(|(held, _)| *held == scope).unwrap().1
+    }
+
+    pub async fn send(
+        &self,
+        scope: Scope,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let url = format!("{}{path}", self.served.base);
+        let request = self.served.client.request(method.parse().unwrap(), url);
+        let request = request.bearer_auth(self.secret(scope));
+        let request = body.iter().fold(request, |request, body| request.json(body));
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub async fn get(&self, scope: Scope, path: &str) -> (u16, Value) {
+        self.send(scope, "GET", path, None).await
+    }
+
+    pub async fn post(&self, scope: Scope, path: &str, body: Value) -> (u16, Value) {
+        self.send(scope, "POST", path, Some(body)).await
+    }
+}
+
+/// Every operation of the document: method, path with its parameters filled in, needed scope (`None`: no key).
+pub fn operations() -> Vec<(String, String, Option<String>)> {
+    let document = perf_agent::api::document();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let filled: Vec<&str> =
+            path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
+        for (method, operation) in methods.as_object().unwrap() {
+            let scope = operation["security"][0]["bearer"][0].as_str().map(str::to_owned);
+            found.push((method.to_uppercase(), filled.join("/"), scope));
+        }
+    }
+    found
 }
 
 /// The events of a stream: name, id, data.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod graphs;
 mod help;
+mod keys;
 mod scenarios;
 mod store;
 pub mod support;

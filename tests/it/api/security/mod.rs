@@ -1,0 +1,8 @@
+//! Keys, limits, the audit log, TLS: by requests over HTTP.
+
+mod audit;
+mod cors;
+mod idempotency;
+mod keys;
+mod limits;
+mod tls;
