@@ -21,7 +21,7 @@ const STARTS: [&str; 2] = ["/optimize", "/test/run"];
 
 /// Every other operation than GET, and the GETs that need more than `read`. What is missing here needs `admin`, and a test
 /// says so.
-const TABLE: [(&str, &str, Scope); 66] = [
+const TABLE: [(&str, &str, Scope); 67] = [
     ("DELETE", "/assistants/{assistant_id}", Scope::Operate),
     ("DELETE", "/checkpoints/threads/{thread_id}", Scope::Operate),
     ("DELETE", "/keys/{id}", Scope::Admin),
