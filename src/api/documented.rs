@@ -12,13 +12,18 @@ pub(super) fn complete(document: &mut Value) {
     let Some(paths) = document["paths"].as_object_mut() else { return };
     let operations = paths.values_mut().filter_map(Value::as_object_mut).flatten();
     for (_, operation) in operations {
+        let has_body = !operation["requestBody"].is_null();
         let Some(responses) = operation["responses"].as_object_mut() else { continue };
-        if !responses.contains_key("4XX")
-            && let Some(form) = responses.values().find_map(refusal)
-        {
-            let media = json!({"application/json": {"schema": {"$ref": form}}});
-            let refused = json!({"description": "The request is refused", "content": media});
-            responses.insert("4XX".to_owned(), refused);
+        if !responses.contains_key("4XX") {
+            let mut refused = json!({"description": "The request is refused"});
+            let form = responses.values().find_map(refusal);
+            if let Some(form) = form {
+                refused["content"] = json!({"application/json": {"schema": {"$ref": form}}});
+            }
+            // Protocols of others have shapes of their own.
+            if form.is_some() || has_body {
+                responses.insert("4XX".to_owned(), refused);
+            }
         }
         responses.values_mut().for_each(name_media_type);
     }
