@@ -157,6 +157,8 @@ impl Shared {
                         self.set_alarm(thread.clone(), at);
                     }
                 }
+                // It was deleted as soon as its run was over, as those of stateless runs are.
+                Err(Error::UnknownThread(_)) => {}
                 Err(error) => {
                     let problem = error.problem();
                     tracing::error!(%thread, code = problem.code, "{problem}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Agent, Error};
-use crate::graph::{Channel, EdgeTarget, Graph, Lifetime, Route};
+use crate::graph::{Channel, EdgeTarget, Graph, Kind, Lifetime, Node, Route};
 
 /// Nodes, edges and schemas of a graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub struct GraphShape {
     pub output: Vec<String>,
     /// JSON Schema of each read-only value.
     pub context: BTreeMap<String, Value>,
+    /// Subgraphs by the node that calls them.
+    pub parts: BTreeMap<String, GraphShape>,
 }
 
 /// One edge.
@@ -55,6 +57,70 @@ impl GraphShape {
         schema
     }
 
+    /// The subgraphs by namespace, `node` or `node|node`, down to `depth` levels.
+    pub fn subgraphs(&self, depth: u32) -> Vec<(String, &GraphShape)> {
+        let mut found = Vec::new();
+        for (node, part) in self.parts.iter().filter(|_| depth > 0) {
+            found.push((node.clone(), part));
+            let below = part.subgraphs(depth - 1).into_iter();
+            found.extend(below.map(|(inner, part)| (format!("{node}|{inner}"), part)));
+        }
+        found
+    }
+
+    /// The same graph with its subgraphs drawn in place, down to `depth` levels; their nodes are named `node:inner`.
+    pub fn expanded(&self, depth: u32) -> Self {
+        let parts = self.parts.iter().filter(|_| depth > 0);
+        let parts: BTreeMap<&String, Self> =
+            parts.map(|(node, part)| (node, part.expanded(depth - 1).prefixed(node))).collect();
+        let mut whole = Self { nodes: Vec::new(), edges: Vec::new(), ..self.clone() };
+        for node in &self.nodes {
+            match parts.get(node) {
+                Some(part) => {
+                    whole.nodes.extend(part.nodes.iter().cloned());
+                    let inside = |edge: &&ShapeEdge| edge.from.is_some() && edge.to.is_some();
+                    whole.edges.extend(part.edges.iter().filter(inside).cloned());
+                }
+                None => whole.nodes.push(node.clone()),
+            }
+        }
+        let part = |node: &Option<String>| node.as_ref().and_then(|node| parts.get(node));
+        for edge in &self.edges {
+            let starts: Vec<ShapeEdge> = match part(&edge.from) {
+                Some(part) => {
+                    part.edges.iter().filter(|inner| inner.to.is_none()).cloned().collect()
+                }
+                None => vec![edge.clone()],
+            };
+            let targets: Vec<Option<String>> = match part(&edge.to) {
+                Some(part) => {
+                    let first = part.edges.iter().filter(|inner| inner.from.is_none());
+                    first.map(|inner| inner.to.clone()).collect()
+                }
+                None => vec![edge.to.clone()],
+            };
+            for start in &starts {
+                let when = edge.when.clone().or_else(|| start.when.clone());
+                let joined = |to: &Option<String>| ShapeEdge {
+                    from: start.from.clone(),
+                    to: to.clone(),
+                    when: when.clone(),
+                };
+                whole.edges.extend(targets.iter().map(joined));
+            }
+        }
+        whole
+    }
+
+    fn prefixed(mut self, node: &str) -> Self {
+        let name = |inner: &mut String| *inner = format!("{node}:{inner}");
+        self.nodes.iter_mut().for_each(name);
+        for edge in &mut self.edges {
+            edge.from.iter_mut().chain(&mut edge.to).for_each(name);
+        }
+        self
+    }
+
     /// Whether a finished run answers with all of its state that lasts.
     pub fn answers_with_all(&self) -> bool {
         self.state.keys().all(|name| self.output.contains(name))
@@ -80,7 +146,15 @@ impl From<&Graph> for GraphShape {
             input: graph.input.clone(),
             output: graph.output.clone(),
             context: graph.context.clone(),
+            parts: graph.nodes.iter().filter_map(part).collect(),
         }
+    }
+}
+
+fn part(node: &Node) -> Option<(String, GraphShape)> {
+    match &node.kind {
+        Kind::Graph(sub) => Some((node.name.clone(), GraphShape::from(&sub.graph))),
+        _ => None,
     }
 }
 

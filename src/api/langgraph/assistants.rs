@@ -528,9 +528,33 @@ pub(in crate::api) async fn set_latest(
 pub(in crate::api) struct GraphParams {
     /// Whether subgraphs are drawn too, or how deep.
     #[serde(default)]
-    #[allow(dead_code, reason = "read from the wire; a graph without subgraphs looks the same")]
     xray: Option<String>,
 }
+
+impl GraphParams {
+    /// Levels of subgraphs that are drawn.
+    fn depth(&self) -> Result<u32, Refusal> {
+        match self.xray.as_deref().map(str::to_lowercase).as_deref() {
+            None | Some("false") => Ok(0),
+            Some("true") => Ok(DEPTH_MAX),
+            Some(text) => text
+                .parse()
+                .map(|depth: u32| depth.min(DEPTH_MAX))
+                .map_err(|_| Refusal::invalid("`xray` is true, false or how deep")),
+        }
+    }
+}
+
+/// Which subgraphs.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct SubgraphParams {
+    /// Those of subgraphs too.
+    #[serde(default)]
+    recurse: bool,
+}
+
+/// Deepest level of subgraphs that is shown.
+const DEPTH_MAX: u32 = 16;
 
 /// Nodes and edges of an assistant's graph.
 #[utoipa::path(
@@ -544,10 +568,11 @@ pub(in crate::api) struct GraphParams {
 pub(in crate::api) async fn graph(
     State(app): State<App>,
     Path(id): Path<String>,
-    Params(_params): Params<GraphParams>,
+    Params(params): Params<GraphParams>,
 ) -> Result<Json<Value>, Refusal> {
     let record = kept(app.agent(), &id).await?;
-    Ok(Json(super::picture::drawn(&app.agent().graph_shape(record.graph()?)?)))
+    let shape = app.agent().graph_shape(record.graph()?)?;
+    Ok(Json(super::picture::drawn(&shape.expanded(params.depth()?))))
 }
 
 /// JSON Schemas of an assistant's graph; `null` where the state's says it all.
@@ -567,13 +592,20 @@ pub(in crate::api) async fn schemas(
 /// The subgraphs of an assistant's graph by namespace.
 #[utoipa::path(
     get, path = "/assistants/{assistant_id}/subgraphs", tag = "assistants",
-    params(("assistant_id" = String, Path, description = "The assistant")),
+    params(
+        ("assistant_id" = String, Path, description = "The assistant"),
+        ("recurse" = Option<bool>, Query, description = "Those of subgraphs too"),
+    ),
     responses((status = 200, body = Object), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn subgraphs(
     State(app): State<App>,
     Path(id): Path<String>,
+    Params(params): Params<SubgraphParams>,
 ) -> Result<Json<Value>, Refusal> {
-    kept(app.agent(), &id).await?;
-    Ok(Json(json!({})))
+    let record = kept(app.agent(), &id).await?;
+    let shape = app.agent().graph_shape(record.graph()?)?;
+    let parts = shape.subgraphs(if params.recurse { DEPTH_MAX } else { 1 });
+    let shown = parts.into_iter().map(|(place, part)| (place, super::picture::schemas(part)));
+    Ok(Json(Value::Object(shown.collect())))
 }

@@ -171,9 +171,8 @@ pub(in crate::api) struct ItemSearch {
     /// Leave out so many.
     #[serde(default)]
     offset: usize,
-    /// Means nothing: there is no index of meanings.
+    /// Refused: there is no index of meanings.
     #[serde(default)]
-    #[allow(dead_code, reason = "part of the wire")]
     query: Option<String>,
 }
 
@@ -192,6 +191,11 @@ pub(in crate::api) async fn search(
     State(app): State<App>,
     Input(search): Input<ItemSearch>,
 ) -> Result<Json<Items>, Refusal> {
+    if search.query.is_some_and(|query| !query.is_empty()) {
+        return Err(Refusal::invalid(
+            "`query` searches by meaning, and there is no index of meanings",
+        ));
+    }
     let prefix = search.namespace_prefix.unwrap_or_default();
     let filter = search.filter.unwrap_or_default();
     let mut records: Vec<ItemRecord> = read_all(app.agent(), ITEMS).await?;
