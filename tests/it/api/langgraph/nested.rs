@@ -9,7 +9,7 @@ name: part
 input: { n: integer }
 state: { twice: integer }
 output: [twice]
-nodes: { double: { set: { twice: n * 2 } } }
+nodes: { double: { set: { twice: \"{{ n * 2 }}\" } } }
 edges: [start -> double -> end]
 ";
 
@@ -18,7 +18,7 @@ name: whole
 input: { given: integer }
 state: { found: integer }
 output: [found]
-nodes: { call: { graph: { name: part, in: { n: given }, out: { found: twice } } } }
+nodes: { call: { graph: { name: part, in: { n: \"{{ given }}\" }, out: { found: \"{{ twice }}\" } } } }
 edges: [start -> call -> end]
 ";
 
