@@ -9,7 +9,7 @@ name: part
 input: { n: integer }
 state: { twice: integer }
 output: [twice]
-nodes: { double: { set: { twice: \"{{ n * 2 }}\" } } }
+nodes: { double: { set: { twice: \"{{ n }}\" } } }
 edges: [start -> double -> end]
 ";
 
