@@ -118,7 +118,9 @@ pub(super) fn check_graph_file(
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Io { what: format!("reading {file}"), source })?;
     // Other files beside it may be parts of it; what is wrong with those is theirs to say.
-    let beside = path.parent().map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let beside =
+        std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
     let yaml = beside.map(|entry| entry.path()).filter(|other| {
         other != path && other.extension().is_some_and(|extension| extension == "yaml")
     });

@@ -37,7 +37,7 @@ pub use mcp::{McpAccess, serve_mcp};
 pub use openapi::document;
 pub use orchestrator::OrchestratorOptions;
 pub use security::{
-    AuditEntry, Key, Keys, NewKey, Outbound, Outcome, Resolve, Scope, SecurityOptions, TlsFiles,
-    Who,
+    AuditEntry, CallOutcome, Key, Keys, NewKey, Outbound, Resolve, Scope, SecurityOptions,
+    TlsFiles, Who,
 };
 pub use server::{Server, ServerOptions};

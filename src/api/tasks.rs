@@ -97,10 +97,16 @@ struct Work {
     post, path = "/task", tag = "orchestrator", request_body = TaskRequest,
     responses(
         (status = 200, description = "Done: `task_id`, `status`: `completed`, `result`, `execution_time_ms`", body = Object),
-        (status = 409, description = "`awaiting_approval`, `rolled_back`, or another task has this id", body = Object),
-        (status = "4XX", description = "It cannot be begun", body = Object),
+        (status = 409, description = "`awaiting_approval`, `rolled_back`, or another task has this id", content(
+            (Object = "application/json"), (super::error::ProblemBody = "application/problem+json"),
+        )),
+        (status = "4XX", description = "It cannot be begun", content(
+            (Object = "application/json"), (super::error::ProblemBody = "application/problem+json"),
+        )),
         (status = 500, description = "It failed", body = Object),
-        (status = 503, description = "This server stops; ask again with the same id", body = Object),
+        (status = 503, description = "This server stops; ask again with the same id", content(
+            (Object = "application/json"), (super::error::ProblemBody = "application/problem+json"),
+        )),
         (status = 504, description = "It goes on; ask again with the same id", body = Object),
     ),
 )]

@@ -11,6 +11,7 @@ mod layers;
 mod lessons;
 mod llm;
 mod loadgen;
+mod log;
 mod proxy;
 mod rollout;
 mod runtime;

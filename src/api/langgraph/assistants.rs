@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::protocol::{assistant_id, is_uuid, stamp};
-use super::refusal::{Detail, Input, Params, Refusal};
+use super::refusal::{Detail, Input, Refusal};
 use super::register::{now, read, read_all, write};
 use super::{PAGINATION_TOTAL, page};
 use crate::agent::Agent;
@@ -142,7 +142,8 @@ async fn all(agent: &Agent) -> Result<Vec<AssistantRecord>, Refusal> {
 }
 
 /// The assistant that a path names: by its id, or by the name of its graph.
-async fn kept(agent: &Agent, id: &str) -> Result<AssistantRecord, Refusal> {
+/// The assistant of that id, or of the graph of that name.
+pub(super) async fn kept(agent: &Agent, id: &str) -> Result<AssistantRecord, Refusal> {
     if agent.graph_names().iter().any(|graph| graph == id) {
         let own = assistant_id(id);
         return read(agent, ASSISTANTS, &own).await?.ok_or_else(|| missing(id));
@@ -521,91 +522,4 @@ pub(in crate::api) async fn set_latest(
     (record.latest, record.updated) = (latest.version, now());
     write(app.agent(), ASSISTANTS, &record.id, &record).await?;
     record.shown().map(Json)
-}
-
-/// How to draw a graph.
-#[derive(Debug, Deserialize)]
-pub(in crate::api) struct GraphParams {
-    /// Whether subgraphs are drawn too, or how deep.
-    #[serde(default)]
-    xray: Option<String>,
-}
-
-impl GraphParams {
-    /// Levels of subgraphs that are drawn.
-    fn depth(&self) -> Result<u32, Refusal> {
-        match self.xray.as_deref().map(str::to_lowercase).as_deref() {
-            None | Some("false") => Ok(0),
-            Some("true") => Ok(DEPTH_MAX),
-            Some(text) => text
-                .parse()
-                .map(|depth: u32| depth.min(DEPTH_MAX))
-                .map_err(|_| Refusal::invalid("`xray` is true, false or how deep")),
-        }
-    }
-}
-
-/// Which subgraphs.
-#[derive(Debug, Deserialize)]
-pub(in crate::api) struct SubgraphParams {
-    /// Those of subgraphs too.
-    #[serde(default)]
-    recurse: bool,
-}
-
-/// Deepest level of subgraphs that is shown.
-const DEPTH_MAX: u32 = 16;
-
-/// Nodes and edges of an assistant's graph.
-#[utoipa::path(
-    get, path = "/assistants/{assistant_id}/graph", tag = "assistants",
-    params(
-        ("assistant_id" = String, Path, description = "The assistant"),
-        ("xray" = Option<String>, Query, description = "Whether subgraphs are drawn too, or how deep"),
-    ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
-)]
-pub(in crate::api) async fn graph(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Params(params): Params<GraphParams>,
-) -> Result<Json<Value>, Refusal> {
-    let record = kept(app.agent(), &id).await?;
-    let shape = app.agent().graph_shape(record.graph()?)?;
-    Ok(Json(super::picture::drawn(&shape.expanded(params.depth()?))))
-}
-
-/// JSON Schemas of an assistant's graph; `null` where the state's says it all.
-#[utoipa::path(
-    get, path = "/assistants/{assistant_id}/schemas", tag = "assistants",
-    params(("assistant_id" = String, Path, description = "The assistant")),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
-)]
-pub(in crate::api) async fn schemas(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let record = kept(app.agent(), &id).await?;
-    Ok(Json(super::picture::schemas(&app.agent().graph_shape(record.graph()?)?)))
-}
-
-/// The subgraphs of an assistant's graph by namespace.
-#[utoipa::path(
-    get, path = "/assistants/{assistant_id}/subgraphs", tag = "assistants",
-    params(
-        ("assistant_id" = String, Path, description = "The assistant"),
-        ("recurse" = Option<bool>, Query, description = "Those of subgraphs too"),
-    ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
-)]
-pub(in crate::api) async fn subgraphs(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    Params(params): Params<SubgraphParams>,
-) -> Result<Json<Value>, Refusal> {
-    let record = kept(app.agent(), &id).await?;
-    let shape = app.agent().graph_shape(record.graph()?)?;
-    let parts = shape.subgraphs(if params.recurse { DEPTH_MAX } else { 1 });
-    let shown = parts.into_iter().map(|(place, part)| (place, super::picture::schemas(part)));
-    Ok(Json(Value::Object(shown.collect())))
 }

@@ -3,7 +3,7 @@
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{assistants, crons, info, items, run_list, runs, states, streams, threads};
+use super::{assistants, crons, info, items, picture, run_list, runs, states, streams, threads};
 use crate::api::state::App;
 
 /// Routes that answer at once.
@@ -17,9 +17,9 @@ pub(in crate::api) fn quick() -> OpenApiRouter<App> {
         .routes(routes!(assistants::show, assistants::update, assistants::delete))
         .routes(routes!(assistants::versions))
         .routes(routes!(assistants::set_latest))
-        .routes(routes!(assistants::graph))
-        .routes(routes!(assistants::schemas))
-        .routes(routes!(assistants::subgraphs))
+        .routes(routes!(picture::graph))
+        .routes(routes!(picture::schemas))
+        .routes(routes!(picture::subgraphs))
         .routes(routes!(threads::create))
         .routes(routes!(threads::search))
         .routes(routes!(threads::count))

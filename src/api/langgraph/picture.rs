@@ -1,11 +1,104 @@
 //! Graphs as LangGraph's clients draw them, and their schemas.
 
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::assistants;
+use super::refusal::{Detail, Params, Refusal};
 use crate::agent::GraphShape;
+use crate::api::state::App;
+
+/// Deepest level of subgraphs that is shown.
+const DEPTH_MAX: u32 = 16;
+
+/// How to draw a graph.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct GraphParams {
+    /// Whether subgraphs are drawn too, or how deep.
+    #[serde(default)]
+    xray: Option<String>,
+}
+
+impl GraphParams {
+    /// Levels of subgraphs that are drawn.
+    fn depth(&self) -> Result<u32, Refusal> {
+        match self.xray.as_deref().map(str::to_lowercase).as_deref() {
+            None | Some("false") => Ok(0),
+            Some("true") => Ok(DEPTH_MAX),
+            Some(text) => text
+                .parse()
+                .map(|depth: u32| depth.min(DEPTH_MAX))
+                .map_err(|_| Refusal::invalid("`xray` is true, false or how deep")),
+        }
+    }
+}
+
+/// Which subgraphs.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct SubgraphParams {
+    /// Those of subgraphs too.
+    #[serde(default)]
+    recurse: bool,
+}
+
+/// Nodes and edges of an assistant's graph.
+#[utoipa::path(
+    get, path = "/assistants/{assistant_id}/graph", tag = "assistants",
+    params(
+        ("assistant_id" = String, Path, description = "The assistant"),
+        ("xray" = Option<String>, Query, description = "Whether subgraphs are drawn too, or how deep"),
+    ),
+    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+)]
+pub(in crate::api) async fn graph(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Params(params): Params<GraphParams>,
+) -> Result<Json<Value>, Refusal> {
+    let record = assistants::kept(app.agent(), &id).await?;
+    let shape = app.agent().graph_shape(record.graph()?)?;
+    Ok(Json(drawn(&shape.expanded(params.depth()?))))
+}
+
+/// JSON Schemas of an assistant's graph; `null` where the state's says it all.
+#[utoipa::path(
+    get, path = "/assistants/{assistant_id}/schemas", tag = "assistants",
+    params(("assistant_id" = String, Path, description = "The assistant")),
+    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+)]
+pub(in crate::api) async fn schemas(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let record = assistants::kept(app.agent(), &id).await?;
+    Ok(Json(described(&app.agent().graph_shape(record.graph()?)?)))
+}
+
+/// The subgraphs of an assistant's graph by namespace.
+#[utoipa::path(
+    get, path = "/assistants/{assistant_id}/subgraphs", tag = "assistants",
+    params(
+        ("assistant_id" = String, Path, description = "The assistant"),
+        ("recurse" = Option<bool>, Query, description = "Those of subgraphs too"),
+    ),
+    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+)]
+pub(in crate::api) async fn subgraphs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Params(params): Params<SubgraphParams>,
+) -> Result<Json<Value>, Refusal> {
+    let record = assistants::kept(app.agent(), &id).await?;
+    let shape = app.agent().graph_shape(record.graph()?)?;
+    let parts = shape.subgraphs(if params.recurse { DEPTH_MAX } else { 1 });
+    let shown = parts.into_iter().map(|(place, part)| (place, described(part)));
+    Ok(Json(Value::Object(shown.collect())))
+}
 
 /// Nodes and edges.
-pub(super) fn drawn(shape: &GraphShape) -> Value {
+fn drawn(shape: &GraphShape) -> Value {
     let node = |name: &str| json!({"id": name, "type": "runnable", "data": {"name": name}});
     let mut nodes = vec![node("__start__")];
     nodes.extend(shape.nodes.iter().map(|name| node(name)));
@@ -24,7 +117,7 @@ pub(super) fn drawn(shape: &GraphShape) -> Value {
 }
 
 /// Schemas of input, output, state and context.
-pub(super) fn schemas(shape: &GraphShape) -> Value {
+fn described(shape: &GraphShape) -> Value {
     let inputs: Vec<String> = shape.input.keys().cloned().collect();
     let required: Vec<String> =
         shape.input.iter().filter(|(_, required)| **required).map(|(n, _)| n.clone()).collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -56,5 +57,10 @@ fn how_to_answer(thread: &ThreadId) -> String {
     ),
 )]
 pub(in crate::api) async fn handle(State(app): State<App>, request: Request) -> Response {
-    app.mcp.handle(request).await.map(Body::new)
+    let mut response = app.mcp.handle(request).await.map(Body::new);
+    if response.status().is_client_error() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().entry(header::CONTENT_TYPE).or_insert(plain);
+    }
+    response
 }

@@ -34,7 +34,7 @@ pub struct AuditEntry {
     /// The path as it was sent, without its query.
     pub path: String,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     /// Status of the answer; `null`: there was none.
     pub status: Option<u16>,
     /// The request's id, as in the log and in the answer's `x-request-id`.
@@ -55,7 +55,7 @@ pub struct Who {
 /// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CallOutcome {
     /// Done, or taken on.
     Done,
     /// Refused: 4xx.
@@ -165,7 +165,7 @@ impl Open {
             who,
             what,
             path: shortened(path),
-            outcome: Outcome::CutOff,
+            outcome: CallOutcome::CutOff,
             status: None,
             request_id: request_id.map(shortened),
         };
@@ -177,9 +177,9 @@ impl Open {
         if let Some(entry) = &mut self.entry {
             entry.status = Some(status.as_u16());
             entry.outcome = match status {
-                status if status.is_client_error() => Outcome::Refused,
-                status if status.is_server_error() => Outcome::Failed,
-                _ => Outcome::Done,
+                status if status.is_client_error() => CallOutcome::Refused,
+                status if status.is_server_error() => CallOutcome::Failed,
+                _ => CallOutcome::Done,
             };
         }
     }
@@ -208,7 +208,7 @@ mod tests {
             who: Who { key: None, name: None, from: None },
             what: "POST /optimize".to_owned(),
             path: shortened(&"\u{1}".repeat(2_000)),
-            outcome: Outcome::Done,
+            outcome: CallOutcome::Done,
             status: Some(202),
             request_id: None,
         }
@@ -237,7 +237,7 @@ mod tests {
             .answered(StatusCode::CONFLICT);
         let newest = audit.newest(9).unwrap();
         let ends: Vec<_> = newest.iter().map(|entry| (entry.outcome, entry.status)).collect();
-        assert_eq!(ends, [(Outcome::Refused, Some(409)), (Outcome::CutOff, None)]);
+        assert_eq!(ends, [(CallOutcome::Refused, Some(409)), (CallOutcome::CutOff, None)]);
     }
 
     #[test]

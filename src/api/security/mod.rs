@@ -17,7 +17,7 @@ mod tls;
 
 pub(super) use admit::admit;
 pub(super) use audit::Audit;
-pub use audit::{AuditEntry, Outcome, Who};
+pub use audit::{AuditEntry, CallOutcome, Who};
 pub(super) use caller::{Caller, Peer};
 pub(super) use describe::describe;
 pub(super) use idempotency::forget_old;

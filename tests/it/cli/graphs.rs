@@ -58,6 +58,15 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
+fn a_bare_file_name_finds_its_parts_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), WHOLE).unwrap();
+    std::fs::write(folder.path().join("b.yaml"), PART).unwrap();
+    let checked = run(folder.path(), &["graph", "check", "a.yaml"]);
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
+}
+
+#[test]
 fn the_tests_of_a_graph_are_run_with_scripted_answers() {
     let folder = tempfile::tempdir().unwrap();
     let (part, whole) =

@@ -1,34 +1,11 @@
 //! The key is nowhere but in one header.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use perf_agent::base::Coded;
 use perf_agent::llm::ChatModel;
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::mock::{Groq, KEY, Turn, chunk, question, refusal};
-
-/// Everything that any crate logs on this thread, down to TRACE.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use crate::log::Log;
 
 /// A server that repeats our key wherever it can.
 fn echoes() -> Vec<Turn> {

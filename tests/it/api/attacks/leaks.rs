@@ -1,40 +1,18 @@
 //! Secrets are in no log, no error and no answer.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use perf_agent::agent::{ModelChoice, ModelSettings, Settings};
 use perf_agent::api::{Outbound, Scope, SecurityOptions};
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::api::support::{Keyed, settings};
+use crate::log::Log;
 
 const GROQ_KEY: &str = "gsk_never_to_be_seen";
 const WEBHOOK_SECRET: &str = "whs_never_to_be_seen";
-
-/// Everything that any crate logs on this thread, down to TRACE.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// How often our key came to the provider.
 static SHOWN: AtomicUsize = AtomicUsize::new(0);
