@@ -114,7 +114,9 @@ impl Sequence {
         Completion {
             id: self.request.id,
             arrival_s: self.request.arrival_s,
-            scheduled_s: seconds(self.scheduled.unwrap_or(self.arrival)),
+            // A moment in whole picoseconds may be a hair before the arrival as it was given.
+            scheduled_s: seconds(self.scheduled.unwrap_or(self.arrival))
+                .max(self.request.arrival_s),
             first_token_s: seconds(self.first_token) + overhead_s,
             finished_s: seconds(self.last_token) + overhead_s,
             input_tokens: self.request.input_tokens,

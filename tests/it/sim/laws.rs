@@ -4,7 +4,7 @@ use perf_agent::domain::{Knob, KnobValue, ServingConfig};
 use perf_agent::sim::{Replica, ReplicaSpec, Request};
 use proptest::prelude::*;
 
-use super::support::{Journal, serve, spec};
+use super::support::{Journal, request, serve, spec};
 
 /// A replica whose memory is small enough to fight over.
 fn cramped() -> impl Strategy<Value = ReplicaSpec> {
@@ -167,4 +167,15 @@ proptest! {
         };
         prop_assert!(end(&fast) <= end(&slow) + 1e-9);
     }
+}
+
+/// Whole picoseconds round down here: as a double the moment is smaller than the arrival that was given.
+#[test]
+fn nobody_is_scheduled_before_the_arrival_that_was_given() {
+    let arrival_s = 0.164_549_258_525_188_65;
+    let trace = [request(1, arrival_s, 1, 1)];
+    let (_, journal) = serve(&spec(&ServingConfig::default()), &trace, Journal::default());
+    let completion = journal.completion(1);
+    assert_eq!(completion.arrival_s, arrival_s);
+    assert!(completion.scheduled_s >= arrival_s, "{}", completion.scheduled_s);
 }
