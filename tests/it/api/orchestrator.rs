@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
-use perf_agent::agent::Agent;
+use perf_agent::agent::{Agent, ConfigFile, Settings};
 use perf_agent::api::{McpAccess, OrchestratorOptions, SecurityOptions, Server, ServerOptions};
 use perf_agent::base::{Clock, Millis};
 use serde_json::{Value, json};
@@ -100,7 +100,11 @@ struct Reporting {
 
 impl Reporting {
     async fn to(url: &str, prefix: &str) -> Self {
-        let agent = Agent::shared(settings("memory:"), "serve").await.unwrap();
+        Self::with(settings("memory:"), url, prefix).await
+    }
+
+    async fn with(settings: Settings, url: &str, prefix: &str) -> Self {
+        let agent = Agent::shared(settings, "serve").await.unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind(
             agent,
@@ -184,6 +188,26 @@ async fn it_registers_beats_at_the_interval_it_is_told_and_takes_leave() {
     assert_eq!(server.check().await["ok"], true);
     server.stop().await;
     assert_eq!(fake.next().await.0, "/api/v1/agents/a1/unregister");
+}
+
+#[tokio::test]
+async fn an_agent_whose_deployment_does_not_answer_says_that_it_is_degraded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let text = format!(
+        "deployments: [{{ launcher: external, name: gone, engine: vllm, served_model: m, endpoints: [\"{gone}\"] }}]"
+    );
+    let config = ConfigFile::parse("test", &text).unwrap();
+    let mut fake = Fake::start(&[REGISTERED]).await;
+    let settings = Settings { config, ..settings("memory:") };
+    let mut server = Reporting::with(settings, &fake.url, "").await;
+    fake.next().await;
+    server.waits().await;
+    let (_, beat) = fake.next().await;
+    assert_eq!(beat["status"], "degraded");
+    assert_eq!(beat["metadata"]["failing"], json!(["deployment gone"]));
+    server.stop().await;
 }
 
 #[tokio::test]
