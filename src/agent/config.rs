@@ -25,6 +25,9 @@ pub struct ConfigFile {
     pub windows: WindowSettings,
     /// What is forgotten of finished runs.
     pub retention: RetentionSettings,
+    /// The text all this was read from, kept beside every run; `None`: no file was given.
+    #[serde(skip)]
+    pub text: Option<String>,
 }
 
 /// What is forgotten of threads whose run is over; what is left out is kept for ever.
@@ -173,7 +176,7 @@ impl ConfigFile {
         let bad = |detail: String| Error::Config { file: file.to_owned(), detail };
         let config: Self = serde_saphyr::from_str(text).map_err(|error| bad(pointed(&error)))?;
         config.check().map_err(bad)?;
-        Ok(config)
+        Ok(Self { text: Some(text.to_owned()), ..config })
     }
 
     fn check(&self) -> Result<(), String> {

@@ -295,7 +295,8 @@ impl Agent {
             (None, Some(run)) => return Ok(OptimizeResult::queued(thread, run.clone(), &started)),
             (None, None) => return Err(Error::UnknownThread(thread.to_string())),
         };
-        Ok(OptimizeResult::of(thread, &state, &started))
+        let graph = self.graph(&started.graph).ok();
+        Ok(OptimizeResult::of(thread, &state, &started, graph.as_deref()))
     }
 
     /// Forgets what the config's `retention` does not keep of finished threads.

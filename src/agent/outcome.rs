@@ -11,6 +11,7 @@ use crate::domain::{
     Change, Diagnosis, Knob, Objective, Observation, Outcome, Report, RequestStats, RolloutState,
     RolloutStatus, StepRecord, Trial,
 };
+use crate::graph::Graph;
 use crate::runtime::{ThreadState, ThreadStatus};
 
 /// The result of a run of an optimizing graph. What did not happen is `null`.
@@ -46,6 +47,10 @@ pub struct OptimizeResult {
     pub report: Option<Report>,
     /// The open question, when it is interrupted.
     pub question: Option<String>,
+    /// The answers it takes, where they are a list of choices.
+    pub answers: Vec<Value>,
+    /// What the graph gives out, when it is done; `null` for a tuning run: there it is the rest of this object.
+    pub output: Option<BTreeMap<String, Value>>,
     /// What went wrong, when it failed.
     pub error: Option<Problem>,
     /// How long it took [s].
@@ -88,7 +93,7 @@ pub struct Started {
     pub config: Option<String>,
     /// Start on the deployment's clock [ms].
     pub started_ms: u64,
-    /// Wall time spent so far, over all processes [s].
+    /// Wall time spent so far, over all processes that came to rest [s]: what one spent that was killed is not known.
     pub wall_s: f64,
     /// The run that was started last.
     #[serde(default)]
@@ -117,15 +122,24 @@ impl OptimizeResult {
             trials: Vec::new(),
             report: None,
             question: None,
+            answers: Vec::new(),
+            output: None,
             error: None,
             wall_s: 0.0,
             virtual_s: 0.0,
         }
     }
 
-    /// Reads the result from a thread's state.
-    pub fn of(thread: &ThreadId, state: &ThreadState, started: &Started) -> Self {
+    /// Reads the result from a thread's state; `graph` is what it runs, `None` where that is not known any more.
+    pub fn of(
+        thread: &ThreadId,
+        state: &ThreadState,
+        started: &Started,
+        graph: Option<&Graph>,
+    ) -> Self {
         let values = &state.values;
+        let tunes = graph.is_none_or(|graph| graph.channels.contains_key("rollout"));
+        let question = state.interrupts.first().map(|open| &open.question);
         let rollout: Option<RolloutStatus> = typed(values, "rollout");
         let seen = |name| typed::<Observation>(values, name).and_then(|o| o.client);
         let done = matches!(&rollout, Some(r) if r.state == RolloutState::Done);
@@ -136,7 +150,10 @@ impl OptimizeResult {
         Self {
             run_id: state.run.clone(),
             thread_id: thread.clone(),
-            status: outcome(state, rollout.as_ref()),
+            status: match outcome(state, rollout.as_ref()) {
+                Outcome::NoChange if !tunes => Outcome::Done,
+                other => other,
+            },
             model: started.model.clone(),
             seed: started.seed,
             objective: typed(values, "objective"),
@@ -148,12 +165,26 @@ impl OptimizeResult {
             rollout: rollout.map(RolloutResult::of),
             trials: typed(values, "trials").unwrap_or_default(),
             report: typed(values, "report"),
-            question: state.interrupts.first().map(|open| open.question.text.clone()),
+            question: question.map(|question| question.text.clone()),
+            answers: question.map(|question| choices(&question.answer_schema)).unwrap_or_default(),
+            output: graph
+                .filter(|_| !tunes && state.status == ThreadStatus::Done)
+                .map(|graph| output(graph, values)),
             error: state.error.clone(),
             wall_s: started.wall_s,
             virtual_s: state.updated.0.saturating_sub(started.started_ms) as f64 / 1000.0,
         }
     }
+}
+
+/// The answers that a schema lists.
+fn choices(schema: &Value) -> Vec<Value> {
+    schema.get("enum").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn output(graph: &Graph, values: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let value = |name: &String| values.get(name).cloned().unwrap_or(Value::Null);
+    graph.output.iter().map(|name| (name.clone(), value(name))).collect()
 }
 
 fn outcome(state: &ThreadState, rollout: Option<&RolloutStatus>) -> Outcome {

@@ -51,6 +51,8 @@ impl Agent {
                 context.insert(name.to_owned(), json!(value));
             }
         }
+        let runtime = &self.parts().runtime;
+        let run = runtime.fresh_run();
         let start = Start {
             input: request.input,
             writes: request.writes,
@@ -58,8 +60,8 @@ impl Agent {
             multitask: request.multitask,
             pauses: request.pauses,
             from: request.from,
+            run: Some(run.clone()),
         };
-        let run = self.parts().runtime.start_run(thread, definition, start).await?;
         let started = Started {
             graph: request.graph,
             seed: self.settings().seed,
@@ -71,8 +73,28 @@ impl Agent {
             run: Some(run.clone()),
             scope: (self.scope() != thread.as_str()).then(|| self.scope().to_owned()),
         };
+        if self.was_started(thread).await? {
+            // What the runs before need stays until the new one is there.
+            runtime.start_run(thread, definition, start).await?;
+            self.keep_started(thread, &started).await?;
+            return Ok(run);
+        }
+        // Written first: a run that nobody knows how to go on with would be lost to a crash here.
         self.keep_started(thread, &started).await?;
+        if let Err(error) = runtime.start_run(thread, definition, start).await {
+            let documents = &self.parts().store.documents;
+            documents.remove(STARTED, thread.as_str()).await.map_err(Error::Run)?;
+            return Err(error.into());
+        }
         Ok(run)
+    }
+
+    async fn was_started(&self, thread: &ThreadId) -> Result<bool, Error> {
+        match started(&self.parts().store, thread).await {
+            Ok(_) => Ok(true),
+            Err(Error::UnknownThread(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers one question of a thread in the name of `by`; `None`: the only one there is, of the operator.

@@ -234,7 +234,7 @@ async fn finished(app: &App, record: &TaskRecord) -> Result<End, Error> {
     let id = &record.request.task_id;
     let time_ms = (result.wall_s * 1000.0) as u64;
     let end = match (result.status, seen) {
-        (Outcome::Improved | Outcome::NoChange, _) => done(id, &result, time_ms),
+        (Outcome::Improved | Outcome::NoChange | Outcome::Done, _) => done(id, &result, time_ms),
         (Outcome::RolledBack, _) => taken_back(id, &result, time_ms),
         (Outcome::Failed, _) => failed(id, result.error.as_ref(), time_ms),
         (_, Seen::Failed(problem)) => failed(id, Some(&problem), time_ms),

@@ -11,7 +11,7 @@ use crate::base::Coded;
 /// `mcp`. Stdout belongs to the protocol: nothing else is printed there.
 pub(super) async fn mcp(common: &Common, args: &Mcp) -> Result<Exit, Error> {
     let settings = resolved(common)?;
-    let config = common.config.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let config = settings.config.text.clone();
     let agent = Agent::shared(settings, SCOPE).await?;
     let access = McpAccess { effects: args.mcp_effects, consent: args.yes };
     let served = serve_mcp(agent, access, config, stopped()).await;

@@ -42,7 +42,7 @@ pub(super) async fn resume(common: &Common, args: &Resume) -> Result<Exit, Error
 
 async fn begin(common: &Common, graph: &str, input: Value, yes: bool) -> Result<Exit, Error> {
     let settings = resolved(common)?;
-    let config = common.config.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let config = settings.config.text.clone();
     let (agent, thread) = Agent::for_new_thread(settings).await?;
     agent.start(&thread, graph, input, yes, config).await?;
     go_on(common, &agent, &thread, graph == "optimize").await

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use console::style;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Exit;
 use super::chart::{self, Sample};
@@ -12,7 +12,7 @@ use crate::agent::OptimizeResult;
 /// How the command ends.
 pub(super) fn exit(result: &OptimizeResult) -> Exit {
     match status(result).as_str() {
-        "improved" | "no_change" => Exit::Done,
+        "improved" | "no_change" | "done" => Exit::Done,
         "interrupted" | "running" => Exit::Waiting,
         "rolled_back" => Exit::RolledBack,
         _ => Exit::Failed,
@@ -41,6 +41,7 @@ pub(super) fn text(result: &OptimizeResult, samples: &[Sample]) -> String {
         parts.extend(trials(result));
         parts.extend(before_after(result));
         parts.extend(rollout(result, samples));
+        parts.extend(output(result));
     }
     let next = result.report.iter().flat_map(|report| &report.next_steps);
     let next: Vec<String> = next.map(|step| format!("  - {}", wrapped(step, 4))).collect();
@@ -120,7 +121,12 @@ fn trials(result: &OptimizeResult) -> Option<String> {
         ]);
     }
     right_align(&mut table, 2..6);
-    let title = "Trials  on a spare server, away from users";
+    // Where no hardware is spare a config is only started: nothing is measured.
+    let measured = result.trials.iter().any(|trial| trial.measured.is_some());
+    let title = match measured {
+        true => "Trials  on a spare server, away from users",
+        false => "Trials  started beside the old version, without load",
+    };
     (!result.trials.is_empty()).then(|| format!("{}\n{}", headed(title), trimmed(&table)))
 }
 
@@ -170,7 +176,7 @@ fn rollout(result: &OptimizeResult, samples: &[Sample]) -> Option<String> {
     table.set_header([" share", "", "took", "sessions", "TTFT p95 old", "new"]);
     for step in &rollout.steps {
         let took = step.ended.map(|ended| ended.since(step.started) as f64 / 60_000.0);
-        let of = |arm| json!(step).pointer(arm).and_then(serde_json::Value::as_f64);
+        let of = |arm| json!(step).pointer(arm).and_then(Value::as_f64);
         let ms = |arm| of(arm).map_or("–".to_owned(), |ms| format!("{ms:.0} ms"));
         table.add_row([
             format!(" {:>3.0} %", step.percent),
@@ -195,6 +201,12 @@ fn rollout(result: &OptimizeResult, samples: &[Sample]) -> Option<String> {
     Some(lines.join("\n"))
 }
 
+/// What a graph that tunes nothing gives out.
+fn output(result: &OptimizeResult) -> Option<String> {
+    let output = result.output.as_ref()?;
+    Some(format!("{}\n{:#}", heading("Output"), json!(output)))
+}
+
 /// The goal's bound on TTFT p95 [ms].
 fn ttft_goal_ms(result: &OptimizeResult) -> Option<f64> {
     let objective = json!(result.objective.as_ref()?);
@@ -206,7 +218,11 @@ fn ttft_goal_ms(result: &OptimizeResult) -> Option<f64> {
 fn closing(result: &OptimizeResult) -> String {
     let again = match status(result).as_str() {
         "interrupted" => {
-            format!("answer with: perf-agent resume {} --answer approve", result.thread_id)
+            format!(
+                "answer with: perf-agent resume {} --answer {}",
+                result.thread_id,
+                answers(result)
+            )
         }
         "running" => format!("go on with: perf-agent resume {}", result.thread_id),
         _ => format!("look again with: perf-agent threads show {}", result.thread_id),
@@ -223,6 +239,17 @@ fn closing(result: &OptimizeResult) -> String {
         result.seed,
         took(result.wall_s, result.virtual_s)
     )
+}
+
+/// The first answer that is taken, and in brackets what else is.
+fn answers(result: &OptimizeResult) -> String {
+    let plain = |answer: &Value| answer.as_str().map_or(answer.to_string(), str::to_owned);
+    let all: Vec<String> = result.answers.iter().map(plain).collect();
+    match all.split_first() {
+        None => "JSON".to_owned(),
+        Some((first, [])) => first.clone(),
+        Some((first, others)) => format!("{first}   (or: {})", others.join(", ")),
+    }
 }
 
 /// Wall time, and the deployment's where its clock is another.
@@ -281,7 +308,7 @@ pub(super) fn diff(diff: &crate::agent::ThreadDiff) -> String {
     }];
     let shown = |side: Option<String>| side.unwrap_or_else(|| "–".to_owned());
     for (channel, sides) in &diff.channels {
-        let text = |value: &Option<serde_json::Value>| shown(value.as_ref().map(shortened));
+        let text = |value: &Option<Value>| shown(value.as_ref().map(shortened));
         lines.push(format!("  {channel}: {} | {}", text(&sides.left), text(&sides.right)));
     }
     for (node, sides) in &diff.visits {
@@ -319,7 +346,7 @@ pub(super) fn migration(report: &crate::agent::MigrationReport, go: bool) -> Str
 }
 
 /// A value on part of a line.
-fn shortened(value: &serde_json::Value) -> String {
+fn shortened(value: &Value) -> String {
     const SHOWN: usize = 80;
     let text = value.to_string();
     if text.chars().count() <= SHOWN {

@@ -21,7 +21,7 @@ pub(super) const SCOPE: &str = "serve";
 pub(super) async fn serve(common: &Common, args: &Serve) -> Result<Exit, Error> {
     let settings = resolved(common)?;
     let security = security(args, &settings, &|name| std::env::var(name).ok());
-    let config = common.config.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let config = settings.config.text.clone();
     let agent = Agent::shared(settings, SCOPE).await?;
     let (model, files) = (agent.model_line().to_owned(), agent.clone());
     let listen = SocketAddr::new(args.host, args.port);

@@ -185,5 +185,5 @@ fn place(text: &str) -> Result<(ThreadId, Option<u64>), Error> {
 }
 
 fn misuse(what: &str, detail: String) -> Error {
-    Error::Config { file: what.to_owned(), detail }
+    Error::Argument { argument: what.to_owned(), detail }
 }

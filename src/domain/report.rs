@@ -19,6 +19,8 @@ pub enum Outcome {
     Interrupted,
     /// The run failed.
     Failed,
+    /// A graph that tunes nothing has run to its end.
+    Done,
 }
 
 /// The words of a report. Its numbers are read from the run's state, not from these.

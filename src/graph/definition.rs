@@ -1,4 +1,4 @@
-//! A valid graph. Only the loader makes one, so whoever holds it need not check again.
+//! A graph as it is run. The loader makes it from text and proves it: whoever gets one from there need not check again.
 
 use std::collections::BTreeMap;
 

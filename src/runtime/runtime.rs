@@ -72,6 +72,8 @@ pub struct Start {
     pub pauses: Pauses,
     /// Begin on the values of this checkpoint instead of the newest; 0: on none.
     pub from: Option<u64>,
+    /// Its id, from [`Runtime::fresh_run`]; `None`: it gets one.
+    pub run: Option<RunId>,
 }
 
 /// What every part of the room shares.
@@ -170,7 +172,7 @@ impl Runtime {
                 _ => {}
             }
         }
-        let run = shared.fresh_run_id();
+        let run = start.run.unwrap_or_else(|| shared.fresh_run_id());
         let letter = Letter::Start {
             run: run.clone(),
             graph: program.graph.name.clone(),
@@ -184,6 +186,11 @@ impl Runtime {
         };
         shared.post(thread, &letter, None).await?;
         Ok(run)
+    }
+
+    /// An id for a run that is written down before it is started.
+    pub fn fresh_run(&self) -> RunId {
+        self.shared.fresh_run_id()
     }
 
     /// Answers the question `interrupt`, or the only one that is open.

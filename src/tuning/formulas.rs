@@ -43,11 +43,6 @@ pub fn seats_by_kv(capacity_tokens: f64, uncached_input: f64, output: f64) -> f6
     capacity_tokens / (uncached_input + output / 2.0).max(1.0)
 }
 
-/// Requests the KV cache carries when all are at their end at once: `capacity / (input + output)`.
-pub fn seats_worst_case(capacity_tokens: f64, input: f64, output: f64) -> f64 {
-    capacity_tokens / (input + output).max(1.0)
-}
-
 /// Work of prefilling `tokens` behind `context` tokens that are already there [FLOP].
 ///
 /// `2 · P · n + 4 · L · q_heads · head_dim · n · (ctx + n/2)`: GEMMs plus causal attention.
@@ -185,31 +180,10 @@ pub fn utilization(
     }
 }
 
-/// Share of computed tokens that were computed before and lost: `preemptions · recomputed / (token rate)`.
-///
-/// 1 % is worth acting on. `recomputed` are the tokens a victim held [tokens]. `None` while nothing is computed.
-pub fn preemption_waste(preemptions_per_s: f64, recomputed: f64, tok_s: f64) -> Option<f64> {
-    (tok_s > 0.0).then(|| preemptions_per_s * recomputed / tok_s)
-}
-
 /// Share of a replica's time that goes into computing evicted requests again: `preemptions · prefill time`.
 ///
 /// A prompt token costs a fraction of an answer token, so many repeated tokens may cost little time. May exceed 1: then
 /// requests are evicted before they are computed again.
 pub fn recompute_share(replica: &ReplicaSpec, preemptions_per_s: f64, recomputed: f64) -> f64 {
     preemptions_per_s * prefill_s(replica, recomputed, 0.0)
-}
-
-/// Tokens a step yields with `k` drafts of which each is accepted with probability `acceptance`.
-///
-/// `(1 − a^(k+1)) / (1 − a)`. Source: Leviathan et al. 2023, eq. 1.
-pub fn speculation_tokens_per_step(acceptance: f64, k: u32) -> f64 {
-    let a = acceptance.clamp(0.0, 1.0);
-    let terms = f64::from(k) + 1.0;
-    if a >= 1.0 { terms } else { (1.0 - a.powf(terms)) / (1.0 - a) }
-}
-
-/// Whether drafting `k` tokens pays: the gain is at least 5 % and the batch leaves compute idle.
-pub fn speculation_pays(acceptance: f64, k: u32, batch: f64, ridge: f64) -> bool {
-    speculation_tokens_per_step(acceptance, k) >= 1.05 && batch <= ridge / (f64::from(k) + 1.0)
 }

@@ -173,8 +173,11 @@ impl RunRequest {
         if !(0.0..=3.2e7).contains(&seconds) {
             return Err(Refusal::invalid("`after_seconds` is 0 to a year"));
         }
-        // In range: checked above.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in range: checked above"
+        )]
         Ok((seconds * 1_000.0) as u64)
     }
 

@@ -41,8 +41,11 @@ impl Buckets {
             bucket.tokens -= 1.0;
             return Ok(());
         }
-        // Positive and small: the rate is checked where it is read.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive and small: the rate is checked where it is read"
+        )]
         let seconds = ((1.0 - bucket.tokens) / self.rate_rps).ceil() as u64;
         Err(seconds.max(1))
     }

@@ -77,7 +77,7 @@ impl Story {
             Outcome::RolledBack => "rolled_back",
             Outcome::Failed => "failed",
             Outcome::NoChange if approved == Some(false) => "rejected",
-            Outcome::NoChange => "completed",
+            Outcome::NoChange | Outcome::Done => "completed",
             Outcome::Interrupted if self.asks() => match approved {
                 None => "awaiting_approval",
                 Some(true) => "approved",

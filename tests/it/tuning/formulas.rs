@@ -29,18 +29,3 @@ fn prefill_work_is_two_flop_per_weight_and_token_plus_attention() {
     let attention = 4.0 * 32.0 * 4096.0 * 1000.0 * 500.0;
     assert_eq!(flop, gemm + attention);
 }
-
-#[test]
-fn speculation_yields_the_geometric_sum_and_pays_only_in_small_batches() {
-    assert!((speculation_tokens_per_step(0.5, 3) - 1.875).abs() < 1e-12);
-    assert_eq!(speculation_tokens_per_step(1.0, 4), 5.0);
-    assert!(speculation_pays(0.7, 4, 8.0, 295.0));
-    assert!(!speculation_pays(0.7, 4, 100.0, 295.0));
-    assert!(!speculation_pays(0.02, 4, 8.0, 295.0));
-}
-
-#[test]
-fn waste_of_an_idle_server_is_unknown_not_zero() {
-    assert_eq!(preemption_waste(0.0, 100.0, 0.0), None);
-    assert_eq!(preemption_waste(1.0, 100.0, 1000.0), Some(0.1));
-}

@@ -1,6 +1,11 @@
 //! A stand-in for NVIDIA's management library: two GPUs, and the ways real ones answer. Compiled by a test, once for
 //! each scenario: `healthy`, `throttled`, `old_driver` (a symbol is missing), `not_supported`, `lost`, `no_driver`.
-#![allow(non_snake_case, clippy::missing_safety_doc, missing_docs)]
+#![allow(
+    non_snake_case,
+    clippy::missing_safety_doc,
+    missing_docs,
+    reason = "the names and the shape are the C library's"
+)]
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong};
 
