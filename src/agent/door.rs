@@ -188,6 +188,11 @@ impl Agent {
                     if self.state(thread).await?.status == ThreadStatus::Interrupted {
                         return Ok(());
                     }
+                    // Nor must a simulated world run ahead of the person who paused its rollout.
+                    let services = self.parts.registry.services();
+                    if self.parts.simulated && tools::is_paused(services).await? {
+                        return Ok(());
+                    }
                     tokio::select! {
                         () = self.parts.clock.sleep_until(at) => {}
                         () = stop.cancelled() => return Ok(()),
@@ -329,16 +334,36 @@ impl Agent {
         self.parts.registry.describe()
     }
 
-    /// Calls a tool by hand. `approved`: the caller consents to an effect on users.
+    /// Calls a tool by hand. `approved`: the operator consents to an effect on users.
     pub async fn call_tool(&self, tool: &str, args: Value, approved: bool) -> Result<Value, Error> {
+        let consent = approved.then(|| Consent { by: self.settings.operator.clone() });
+        self.call_by_hand(tool, args, consent).await
+    }
+
+    /// Calls a tool by hand with the consent of `by`; `None`: of the operator.
+    pub async fn call_tool_as(
+        &self,
+        tool: &str,
+        args: Value,
+        by: Option<&str>,
+    ) -> Result<Value, Error> {
+        let by = by.unwrap_or(&self.settings.operator).to_owned();
+        self.call_by_hand(tool, args, Some(Consent { by })).await
+    }
+
+    async fn call_by_hand(
+        &self,
+        tool: &str,
+        args: Value,
+        consent: Option<Consent>,
+    ) -> Result<Value, Error> {
         let now = SystemClock.now().0.to_string();
-        let consent = Consent { by: self.settings.operator.clone() };
         let call = Call {
             tool,
             key: EffectKey(stable_hash(&["by hand", tool, &args.to_string(), &now])),
             args,
             run: "by hand".to_owned(),
-            consents: approved.then_some(consent).into_iter().collect(),
+            consents: consent.into_iter().collect(),
             model: "none: called by hand".to_owned(),
             ledger: &NoLedger,
             emit: Arc::new(|_| {}),

@@ -102,6 +102,16 @@ impl Drivers {
         self.shared.wake(thread);
     }
 
+    /// Lets every thread look again that is not over: what it waits for may have changed.
+    ///
+    /// Errors: a store that fails.
+    pub async fn wake_unfinished(&self) -> Result<(), Error> {
+        for thread in self.shared.agent.unfinished().await? {
+            self.wake(&thread);
+        }
+        Ok(())
+    }
+
     /// The thread's journal from its end on: open it before the run is started, so that nothing is missed.
     ///
     /// Errors: a store that fails.

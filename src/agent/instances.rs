@@ -142,6 +142,7 @@ impl Agent {
             seed: self.settings().seed,
             budget: SearchBudget::default(),
             allow_quality_change,
+            knobs: Vec::new(),
         };
         // Minutes of pure arithmetic: off the async threads.
         let found = tokio::task::spawn_blocking(move || tuning::search(&request)).await;

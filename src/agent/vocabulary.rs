@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::sources::Texts;
 use crate::domain::{
-    Diagnosis, Objective, Observation, Proposal, Report, RolloutStatus, ServingConfig, Trial,
+    Diagnosis, Knob, Objective, Observation, Proposal, Report, RolloutStatus, ServingConfig, Trial,
 };
 use crate::graph::{Effect, ToolFacts, Vocabulary};
 use crate::tools::{self, Approval, Registry};
@@ -38,6 +38,7 @@ fn types() -> BTreeMap<String, Value> {
     }
     BTreeMap::from([
         named::<Diagnosis>("Diagnosis"),
+        named::<Knob>("Knob"),
         named::<Objective>("Objective"),
         named::<Observation>("Observation"),
         named::<Proposal>("Proposal"),

@@ -59,6 +59,17 @@ pub enum Error {
     /// Another task has this id.
     #[error("task `{0}` was another one: same id, other type or parameters")]
     TaskExists(String),
+    /// A config that the engine or the device would refuse.
+    #[error("the config is not legal: {0}")]
+    InvalidConfig(String),
+    /// A deployment has one rollout at a time.
+    #[error("rollout `{rollout}` goes on at `{deployment}`")]
+    RolloutGoesOn {
+        /// Deployment.
+        deployment: String,
+        /// Its rollout.
+        rollout: String,
+    },
     /// A trial that runs cannot be forgotten.
     #[error("trial `{0}` runs")]
     TrialRuns(String),
@@ -178,6 +189,8 @@ impl Coded for Error {
             Self::NoDeployment { .. } => "api.unknown_deployment",
             Self::NotKept { .. } => "api.not_found",
             Self::TaskExists(_) => "api.task_exists",
+            Self::InvalidConfig(_) => "api.invalid_config",
+            Self::RolloutGoesOn { .. } => "api.rollout_goes_on",
             Self::TrialRuns(_) => "api.trial_runs",
             Self::NoRoute(_) => "api.unknown_route",
             Self::Method { .. } => "api.method_not_allowed",
@@ -243,6 +256,10 @@ impl Coded for Error {
             Self::NothingAsked(_) => "read the thread's state for its open question".to_owned(),
             Self::TaskExists(_) => "give every task an id of its own".to_owned(),
             Self::TrialRuns(_) => "wait until it is over".to_owned(),
+            Self::InvalidConfig(_) => "`POST /test/validate` says what it would do".to_owned(),
+            Self::RolloutGoesOn { .. } => {
+                "wait for it, or take it back with `POST /rollout/rollback`".to_owned()
+            }
             Self::NoDeployment { .. }
             | Self::NotKept { .. }
             | Self::InvalidRequest(_)
@@ -284,8 +301,10 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "api.idempotency_mismatch" => StatusCode::UNPROCESSABLE_ENTITY,
         "api.idempotency_busy" | "api.idempotency_in_doubt" => StatusCode::CONFLICT,
         "api.trial_runs"
+        | "api.rollout_goes_on"
         | "api.task_exists"
         | "serving.not_enough_history"
+        | "tools.order_refused"
         | "tools.not_possible" => StatusCode::CONFLICT,
         "serving.unreachable" | "serving.wrong_engine" | "serving.bad_answer" => {
             StatusCode::BAD_GATEWAY

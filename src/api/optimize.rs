@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Error;
@@ -13,7 +13,7 @@ use super::security::Caller;
 use super::state::App;
 use crate::agent::OptimizeResult;
 use crate::base::ThreadId;
-use crate::domain::Deployment;
+use crate::domain::{Deployment, Metric, Objective, Statistic, Target};
 
 /// The graph behind these routes.
 const GRAPH: &str = "optimize";
@@ -23,13 +23,13 @@ const GRAPH: &str = "optimize";
 #[serde(deny_unknown_fields)]
 pub(super) struct OptimizeRequest {
     /// In plain words: "p95 TTFT under 300 ms, no less throughput".
-    goal: String,
+    pub(super) goal: String,
     /// Deployment; left out: the one the goal names, or the only one.
     #[serde(default)]
-    deployment: Option<String>,
+    pub(super) deployment: Option<String>,
     /// Whether the rollout is approved beforehand.
     #[serde(default)]
-    approved: bool,
+    pub(super) approved: bool,
 }
 
 /// A run that has begun, or goes on.
@@ -41,6 +41,9 @@ pub(super) struct Accepted {
     run_id: String,
 }
 
+/// What begins a run in the background is answered with.
+pub(super) type Begun = (StatusCode, [(HeaderName, String); 1], Json<Accepted>);
+
 /// Starts a run in the background.
 #[utoipa::path(
     post, path = "/optimize", tag = "optimization", request_body = OptimizeRequest,
@@ -49,11 +52,20 @@ pub(super) struct Accepted {
 pub(super) async fn start(
     State(app): State<App>,
     Body(request): Body<OptimizeRequest>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Accepted>), Error> {
+) -> Result<Begun, Error> {
+    begin(&app, request, json!({})).await
+}
+
+/// Starts a run; `input`: what the graph is given besides the request.
+pub(super) async fn begin(
+    app: &App,
+    request: OptimizeRequest,
+    mut input: Value,
+) -> Result<Begun, Error> {
     if request.goal.trim().is_empty() {
         return Err(Error::InvalidRequest("`goal` says nothing".to_owned()));
     }
-    let mut input = json!({"goal": request.goal});
+    input["goal"] = json!(request.goal);
     if let Some(deployment) = request.deployment {
         input["deployment"] = json!(deployment);
     }
@@ -120,6 +132,25 @@ pub(super) fn goal_for(deployment: &Deployment) -> String {
     match bounds.is_empty() {
         true => "Improve TTFT, without losing throughput".to_owned(),
         false => format!("{}, without losing throughput", bounds.join(", ")),
+    }
+}
+
+/// The same as an objective.
+pub(super) fn objective_for(deployment: &Deployment) -> Objective {
+    let limits = [
+        (Metric::Ttft, deployment.limits.ttft_p95_ms),
+        (Metric::Tpot, deployment.limits.tpot_p95_ms),
+        (Metric::E2e, deployment.limits.e2e_p95_ms),
+    ];
+    let bounds = limits
+        .into_iter()
+        .filter_map(|(metric, ms)| Some(Target { metric, statistic: Statistic::P95, max_ms: ms? }));
+    let targets: Vec<Target> = bounds.collect();
+    Objective {
+        deployment: deployment.name.clone(),
+        improve: targets.is_empty().then_some(Metric::Ttft),
+        targets,
+        keep: vec![Metric::Throughput],
     }
 }
 

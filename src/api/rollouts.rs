@@ -1,7 +1,7 @@
-//! `/rollout`: where rollouts stand; each can be taken back at any time.
+//! `/rollout`: where rollouts stand, and what a person orders; each can be taken back at any time.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -9,12 +9,16 @@ use utoipa::ToSchema;
 use super::Error;
 use super::body::Body;
 use super::deployments::name_of;
+use super::params::Params;
+use super::security::Caller;
 use super::state::App;
-use crate::agent;
-use crate::base::Document;
+use crate::agent::{self, ThreadStatus};
+use crate::base::{Document, ThreadId};
 
 /// Collection of the rollouts' records.
 const ROLLOUTS: &str = "rollouts";
+/// The node of `optimize` that asks what should become of a rollout.
+const UNDECIDED: &str = "undecided";
 /// Rollouts that are listed at most, the newest.
 const LISTED_MAX: usize = 1_000;
 
@@ -26,6 +30,13 @@ async fn kept(app: &App) -> Result<Vec<Document>, Error> {
 fn is_over(record: &Value) -> bool {
     let state = record["state"]["name"].as_str().unwrap_or_default();
     matches!(state, "done" | "rolled_back")
+}
+
+/// The rollout that goes on at a deployment.
+pub(super) async fn open_at(app: &App, deployment: &str) -> Result<Option<String>, Error> {
+    let records = kept(app).await?.into_iter().map(|document| document.value);
+    let mut open = records.filter(|record| !is_over(record) && record["deployment"] == *deployment);
+    Ok(open.next().and_then(|record| record["id"].as_str().map(str::to_owned)))
 }
 
 /// Records of the rollouts that go on, the one that moved last first.
@@ -64,9 +75,131 @@ pub(super) async fn show(
 )]
 pub(super) async fn abort(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Error> {
-    Ok(Json(app.agent().call_tool("abort_rollout", json!({"rollout": id}), true).await?))
+    order(&app, &caller, ("abort_rollout", Some("take_back")), json!({"rollout": id})).await
+}
+
+/// Calls a tool in the caller's name, then lets the runs look that move rollouts. `word`: what answers a run that asks what
+/// should become of this one.
+async fn order(
+    app: &App,
+    caller: &Caller,
+    (tool, word): (&str, Option<&str>),
+    args: Value,
+) -> Result<Json<Value>, Error> {
+    let by = caller.consenter();
+    let id = args["rollout"].as_str().unwrap_or_default().to_owned();
+    let status = app.agent().call_tool_as(tool, args, by.as_deref()).await?;
+    if let Some(word) = word
+        && let Some(thread) = asking(app, &id).await?
+    {
+        // The order is carried out; a question that expired meanwhile changes nothing about that.
+        if let Err(error) = app.agent().answer_as(&thread, json!(word), by.as_deref()).await {
+            tracing::warn!(%thread, %error, "the question about a rollout was not answered");
+        }
+        app.drivers.wake(&thread);
+    }
+    app.drivers.wake_unfinished().await?;
+    Ok(Json(status))
+}
+
+/// The thread that asks what should become of a rollout that cannot decide.
+async fn asking(app: &App, id: &str) -> Result<Option<ThreadId>, Error> {
+    for row in app.agent().threads(LISTED_MAX).await? {
+        if row.status != ThreadStatus::Interrupted {
+            continue;
+        }
+        let Some(state) = app.agent().look(&row.thread).await? else { continue };
+        let asks = state.interrupts.iter().any(|open| open.node == UNDECIDED);
+        if asks && state.values.get("rollout").is_some_and(|rollout| rollout["id"] == *id) {
+            return Ok(Some(row.thread));
+        }
+    }
+    Ok(None)
+}
+
+/// What an order was given at.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    /// The generation that the caller looked at.
+    #[serde(default)]
+    generation: Option<u64>,
+}
+
+impl Seen {
+    fn args(&self, id: &str) -> Value {
+        json!({"rollout": id, "generation": self.generation})
+    }
+}
+
+/// Holds the present share: nobody more comes, nobody goes back. Alarms still take the rollout back.
+#[utoipa::path(
+    post, path = "/rollout/{id}/pause", tag = "rollout",
+    params(
+        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
+        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
+    ),
+    responses(
+        (status = 200, description = "`paused` says by whom", body = ref("#/components/schemas/RolloutStatus")),
+        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
+        (status = 409, description = "`tools.order_refused`: no users are being moved, it is over, or it has moved on", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn pause(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Params(seen): Params<Seen>,
+) -> Result<Json<Value>, Error> {
+    order(&app, &caller, ("pause_rollout", None), seen.args(&id)).await
+}
+
+/// Lets a rollout go on that was paused, holds for an incident, or waits for a person; its share gets its time anew.
+#[utoipa::path(
+    post, path = "/rollout/{id}/resume", tag = "rollout",
+    params(
+        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
+        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
+    ),
+    responses(
+        (status = 200, description = "Where it stands", body = ref("#/components/schemas/RolloutStatus")),
+        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
+        (status = 409, description = "`tools.order_refused`: nothing holds it, an alarm speaks, it is over, or it has moved on", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn resume(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Params(seen): Params<Seen>,
+) -> Result<Json<Value>, Error> {
+    order(&app, &caller, ("resume_rollout", Some("go_on")), seen.args(&id)).await
+}
+
+/// Gives all users the new version now: time, sessions and proof are not waited for. What speaks against the new version is
+/// never overruled, everyone is watched as after any last step, and the old version stays warm until the soak is over.
+#[utoipa::path(
+    post, path = "/rollout/{id}/promote", tag = "rollout",
+    params(
+        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
+        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
+    ),
+    responses(
+        (status = 200, description = "Where it stands", body = ref("#/components/schemas/RolloutStatus")),
+        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
+        (status = 409, description = "`tools.order_refused`: no share is observed, a test or a health check speaks against the new version, it is over, or it has moved on", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn promote(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Params(seen): Params<Seen>,
+) -> Result<Json<Value>, Error> {
+    order(&app, &caller, ("promote_rollout", Some("go_on")), seen.args(&id)).await
 }
 
 /// Everything that happened in a rollout, oldest first: each with when, from which state to which, and why.
@@ -99,12 +232,11 @@ pub(super) struct RollbackRequest {
 )]
 pub(super) async fn rollback(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<RollbackRequest>,
 ) -> Result<Json<Value>, Error> {
     let deployment = name_of(&app, request.deployment.as_deref()).await?;
-    let records = kept(&app).await?.into_iter().map(|document| document.value);
-    let mut open = records.filter(|record| !is_over(record) && record["deployment"] == *deployment);
-    let id = open.next().and_then(|record| record["id"].as_str().map(str::to_owned));
+    let id = open_at(&app, &deployment).await?;
     let none = || Error::NotKept { what: "rollout that goes on at", id: deployment.clone() };
-    abort(State(app), Path(id.ok_or_else(none)?)).await
+    abort(State(app), Extension(caller), Path(id.ok_or_else(none)?)).await
 }

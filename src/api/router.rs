@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use super::state::App;
 use super::{
-    analysis, checkpoints, deployments, explorer, graphs, health, keys, langgraph, mcp,
-    measurements, metrics, middleware, openapi, optimize, prompts, rollouts, security, seed, tasks,
-    tools, trials,
+    analysis, checkpoints, deployments, explorer, families, graphs, health, keys, langgraph, mcp,
+    measurements, metrics, middleware, openapi, optimize, prompts, recommendations, rollout_start,
+    rollouts, security, seed, tasks, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -54,6 +54,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(trials::delete))
         .routes(routes!(optimize::history))
         .routes(routes!(optimize::start))
+        .routes(routes!(families::kv_cache))
+        .routes(routes!(families::quantize))
+        .routes(routes!(families::batch))
+        .routes(routes!(families::parallelism))
+        .routes(routes!(rollout_start::start))
         .routes(routes!(optimize::show))
         .routes(routes!(optimize::approve))
         .routes(routes!(optimize::reject))
@@ -85,7 +90,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     // These take as long as the run does.
     let patient = OpenApiRouter::new()
         .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::promote))
         .routes(routes!(rollouts::rollback))
+        .routes(routes!(recommendations::list))
         .routes(routes!(trials::validate))
         .routes(routes!(tasks::run))
         .routes(routes!(mcp::http::handle))

@@ -10,10 +10,14 @@ pub(super) fn next_move(request: &ChatRequest) -> Move {
     if last_result(request, "search_configs").is_some() {
         return Move::Stop;
     }
-    let arguments = json!({
+    let mut arguments = json!({
         "objective": facts::value(request, "objective"),
         "diagnosis": facts::value(request, "diagnosis"),
     });
+    let knobs = facts::value(request, "knobs");
+    if !knobs.is_null() {
+        arguments["knobs"] = knobs;
+    }
     Move::Call("search_configs", arguments)
 }
 

@@ -1,13 +1,28 @@
 //! What people order. An alarm is never overruled, and a refused order is written down.
 
-use super::{Command, HoldKind, Inputs, Order, Record};
+use super::{Command, Health, HoldKind, Inputs, Order, Record};
 use crate::base::Millis;
 use crate::domain::RolloutState;
+
+/// Why [`step`](super::step) would refuse the first order of `inputs`; `None`: it will be carried out, or there is none.
+pub fn refusal(record: &Record, inputs: &Inputs, now: Millis) -> Option<String> {
+    let command = inputs.commands.first()?;
+    let mut next = record.clone();
+    next.absorb(inputs, now);
+    next.carry_out(command, inputs, now)
+}
 
 impl Record {
     /// Carries out one order, or notes why not.
     pub(super) fn obey(&mut self, command: &Command, inputs: &Inputs, now: Millis) {
-        let refused = self.refusal(command).or_else(|| match command.order {
+        if let Some(why) = self.carry_out(command, inputs, now) {
+            self.note(format!("{:?} by {} refused: {why}", command.order, command.by), now);
+        }
+    }
+
+    /// Why an order is refused; `None`: it was carried out.
+    fn carry_out(&mut self, command: &Command, inputs: &Inputs, now: Millis) -> Option<String> {
+        self.refusal(command).or_else(|| match command.order {
             Order::Pause => self.pause(&command.by, now),
             Order::Resume => self.resume(&command.by, inputs, now),
             Order::Skip => self.jump(false, &command.by, inputs, now),
@@ -16,10 +31,7 @@ impl Record {
                 self.roll_back(format!("aborted by {}", command.by), false, inputs, now);
                 None
             }
-        });
-        if let Some(why) = refused {
-            self.note(format!("{:?} by {} refused: {why}", command.order, command.by), now);
-        }
+        })
     }
 
     fn refusal(&self, command: &Command) -> Option<String> {
@@ -55,6 +67,10 @@ impl Record {
     }
 
     fn resume(&mut self, by: &str, inputs: &Inputs, now: Millis) -> Option<String> {
+        let asks = matches!(self.state, RolloutState::NeedsHuman { .. });
+        if self.hold.is_none() && !asks {
+            return Some("nothing holds it".to_owned());
+        }
         if self.hold.take().is_some_and(|hold| hold.kind == HoldKind::Incident)
             && let Some(evidence) = &mut self.evidence
         {
@@ -62,7 +78,7 @@ impl Record {
         }
         self.judged_ms = 0;
         let why = format!("resumed by {by}");
-        if !matches!(self.state, RolloutState::NeedsHuman { .. }) {
+        if !asks {
             self.note(why, now);
             return None;
         }
@@ -83,6 +99,18 @@ impl Record {
         None
     }
 
+    /// Why more users must not come: no order skips this, as it is no wait.
+    fn danger(&self, inputs: &Inputs) -> Option<String> {
+        if let Some(hold) = self.hold.as_ref().filter(|hold| hold.kind != HoldKind::Paused) {
+            return Some(format!("it holds: {}", hold.reason));
+        }
+        if let Some(Health::Failing { reason } | Health::Down { reason }) = &inputs.canary_health {
+            return Some(format!("the canary is not healthy: {reason}"));
+        }
+        let suspicions = self.evidence.as_ref().map(|tests| tests.suspicions())?;
+        suspicions.into_iter().next()
+    }
+
     /// Goes on without waiting. `unproven`: to the last share, at the person's own risk.
     fn jump(&mut self, unproven: bool, by: &str, inputs: &Inputs, now: Millis) -> Option<String> {
         let from = match (&self.state, &self.held_from) {
@@ -96,6 +124,9 @@ impl Record {
         let to = if unproven { last } else { step + 1 };
         if step == last {
             return Some("all users are there already".to_owned());
+        }
+        if let Some(danger) = self.danger(inputs) {
+            return Some(danger);
         }
         let proof = self.evidence.as_ref().map(|tests| tests.unproven(self.plan.sessions_min));
         let missing = proof.unwrap_or_default();

@@ -93,7 +93,7 @@ pub enum Order {
     Resume,
     /// Go on to the next share without waiting; the last share still needs its proof.
     Skip,
-    /// Go to the last share now, proven or not.
+    /// Go to the last share now, proven or not: waits are skipped, and the proof. What speaks against the canary is not.
     Promote,
     /// Roll back.
     Abort,

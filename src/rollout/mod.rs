@@ -21,6 +21,7 @@ mod step;
 mod table;
 
 pub use action::{Action, pending};
+pub use command::refusal;
 pub use error::Error;
 pub use evidence::{
     ALPHA, Alarm, Comparison, Direction, Draw, Evidence, Exceedance, Frozen, LAMBDAS, Outcome,

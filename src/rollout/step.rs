@@ -32,7 +32,15 @@ pub fn step(record: &Record, inputs: &Inputs, now: Millis) -> (Record, Vec<Actio
 
 impl Record {
     /// Takes in everything that was seen; decides nothing.
-    fn absorb(&mut self, inputs: &Inputs, now: Millis) {
+    pub(super) fn absorb(&mut self, inputs: &Inputs, now: Millis) {
+        // It was called off while its new version started: what came up after the end goes again.
+        let late = inputs.provisioned.as_ref().and_then(|started| started.as_ref().ok());
+        if self.is_over()
+            && self.canary.is_none()
+            && let Some(late) = late
+        {
+            self.closing.push(Action::Stop { backend: late.id.clone() });
+        }
         self.closing.retain(|action| !inputs.performed.contains(action));
         self.cursor = inputs.cursor.or(self.cursor);
         if let Some(observed) = &inputs.observed {

@@ -75,6 +75,16 @@ pub enum Error {
     /// No such rollout.
     #[error("there is no rollout `{0}`")]
     UnknownRollout(String),
+    /// A person's order that the rollout cannot or must not carry out.
+    #[error("rollout `{rollout}` does not {order}: {why}")]
+    OrderRefused {
+        /// Rollout.
+        rollout: String,
+        /// `pause`, `resume`, `promote`.
+        order: String,
+        /// What stands against it.
+        why: String,
+    },
     /// Someone else rolls out on this deployment.
     #[error("deployment `{deployment}` is locked by rollout `{holder}`")]
     Locked {
@@ -147,6 +157,7 @@ impl Coded for Error {
             Self::UnknownDeployment { .. } => "tools.unknown_deployment",
             Self::NotPossible { .. } => "tools.not_possible",
             Self::UnknownRollout(_) => "tools.unknown_rollout",
+            Self::OrderRefused { .. } => "tools.order_refused",
             Self::Locked { .. } => "tools.locked",
             Self::Timeout { .. } => "tools.timeout",
             Self::Interrupted(_) => "tools.interrupted",
@@ -164,6 +175,9 @@ impl Coded for Error {
                 "add an approval node before it, or start the run with --yes".to_owned()
             }
             Self::Disabled(tool) => format!("set `enabled: true` in the manifest of `{tool}`"),
+            Self::OrderRefused { .. } => {
+                "look where it stands; it can be taken back at any time".to_owned()
+            }
             Self::Locked { holder, .. } => {
                 format!("wait for it, or `perf-agent tools call abort_rollout` on {holder}")
             }

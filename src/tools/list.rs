@@ -15,10 +15,14 @@ pub(super) fn all() -> Vec<Box<dyn Erased>> {
         Box::new(tuning::SimulateConfig),
         Box::new(tuning::SearchConfigs),
         Box::new(tuning::PlanCapacity),
+        Box::new(tuning::ProposeConfig),
         Box::new(tuning::RunTrial),
         Box::new(tuning::ChooseTrial),
         Box::new(rollout::StartRollout),
         Box::new(rollout::RolloutStatus),
+        Box::new(rollout::PauseRollout),
+        Box::new(rollout::ResumeRollout),
+        Box::new(rollout::PromoteRollout),
         Box::new(rollout::AbortRollout),
     ]
 }
@@ -42,9 +46,13 @@ manifests! {
     "tuning/simulate_config.yaml",
     "tuning/search_configs.yaml",
     "tuning/plan_capacity.yaml",
+    "tuning/propose_config.yaml",
     "tuning/run_trial.yaml",
     "tuning/choose_trial.yaml",
     "rollout/start_rollout.yaml",
     "rollout/rollout_status.yaml",
+    "rollout/pause_rollout.yaml",
+    "rollout/resume_rollout.yaml",
+    "rollout/promote_rollout.yaml",
     "rollout/abort_rollout.yaml",
 }

@@ -18,6 +18,7 @@ pub use error::{Class, Error};
 pub use list::built_in_manifests;
 pub use manifest::{Approval, Effect, Manifest};
 pub use registry::{Description, Registry};
+pub use rollout::is_paused;
 pub use tool::{
     RolloutSettings, Services, Tool, ToolContext, TrialMode, TrialSettings, WindowSettings,
 };

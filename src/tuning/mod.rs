@@ -31,6 +31,7 @@ pub use error::Error;
 pub use guards::guards;
 pub use judge::{Judgement, REQUESTS_MIN, best_unmeasured, choose, judge};
 pub use legality::Violation;
+pub use moves::{may_change_quality, proposal};
 pub use profile::profile_of;
 pub use rules::propose_by_rules;
 pub use screening::Round;

@@ -20,13 +20,26 @@ pub fn propose_by_rules(
     deployment: &Deployment,
     observation: &Observation,
 ) -> Vec<Proposal> {
+    propose_within(diagnosis, deployment, observation, &[])
+}
+
+/// [`propose_by_rules`] where only `knobs` may be changed; empty: all. The rules change no precision, whatever is named.
+pub fn propose_within(
+    diagnosis: &Diagnosis,
+    deployment: &Deployment,
+    observation: &Observation,
+    knobs: &[Knob],
+) -> Vec<Proposal> {
     if diagnosis.bottleneck == Cause::None {
         return Vec::new();
     }
     let running = running_config(deployment, observation);
     let facts = Facts { deployment, observation, running: &running };
-    let own = facts.moves(diagnosis.bottleneck);
-    let slow = facts.slow_settings();
+    let mut own = facts.moves(diagnosis.bottleneck);
+    let mut slow = facts.slow_settings();
+    for moves in [&mut own, &mut slow] {
+        moves.retain(|step| knobs.is_empty() || knobs.contains(&step.knob));
+    }
     let mut proposals: Vec<Proposal> = Vec::new();
     for moves in plans(&own, &slow) {
         let config =

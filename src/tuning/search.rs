@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::rules::propose_by_rules;
+use super::moves::may_change_quality;
+use super::rules::propose_within;
 use super::screening::{Candidate, Round, Screen};
 use super::shortlist::shortlist;
 use super::space::Space;
@@ -31,6 +32,14 @@ pub struct SearchRequest {
     pub budget: SearchBudget,
     /// Whether weights and KV cache may lose precision, which may change answers.
     pub allow_quality_change: bool,
+    /// Only these may be changed; empty: all. A knob of precision that is named here may be changed by that.
+    pub knobs: Vec<Knob>,
+}
+
+impl SearchRequest {
+    fn allows_precision(&self) -> bool {
+        self.allow_quality_change || self.knobs.iter().any(|knob| may_change_quality(*knob))
+    }
 }
 
 /// How much to simulate.
@@ -93,8 +102,9 @@ pub fn search(request: &SearchRequest) -> Result<SearchResult, Error> {
         Err(error @ Error::NoTwin { .. }) => return Ok(by_rules(request, &error)),
         Err(error) => return Err(error),
     };
-    let space =
-        Space::around(deployment, &twin.running, &twin.incumbent, request.allow_quality_change);
+    let precision = request.allows_precision();
+    let mut space = Space::around(deployment, &twin.running, &twin.incumbent, precision);
+    space.keep_only(&request.knobs);
     let drawn = space.draw(deployment, request.budget.configs_max, request.seed);
     let screen = Screen { twin: &twin, objective: &request.objective, limits: &deployment.limits };
     let legal = drawn.configs.len() as u64;
@@ -212,14 +222,12 @@ fn empty(reason: String) -> SearchResult {
 }
 
 fn by_rules(request: &SearchRequest, why: &Error) -> SearchResult {
-    let shortlist = propose_by_rules(&request.diagnosis, &request.deployment, &request.observation);
+    let SearchRequest { diagnosis, deployment, observation, knobs, .. } = request;
+    let shortlist = propose_within(diagnosis, deployment, observation, knobs);
     let count = shortlist.len() as u64;
-    SearchResult {
-        evaluated: count,
-        legal: count,
-        shortlist,
-        ..empty(format!("no simulation: {why}; proposed by rules, without predictions"))
-    }
+    let why = format!("no simulation: {why}; proposed by rules, without predictions");
+    let reasons = std::iter::once(why).chain(limited_to(knobs)).collect();
+    SearchResult { evaluated: count, legal: count, shortlist, reasons, ..empty(String::new()) }
 }
 
 /// What a reader should know about the search.
@@ -235,15 +243,24 @@ fn reasons(request: &SearchRequest, twin: &Twin, shortlist: &[Proposal]) -> Vec<
             "observed TPOT is {before:.2} of the simulated, {after:.2} after fitting the twin"
         ));
     }
-    if !request.allow_quality_change {
-        reasons
-            .push("precision of weights and KV cache was left alone: it may change answers".into());
-    }
+    reasons.extend(limited_to(&request.knobs));
+    reasons.push(match request.allows_precision() {
+        false => "precision of weights and KV cache was left alone: it may change answers".into(),
+        true => {
+            "precision may change what the model answers, and nothing here measures that".into()
+        }
+    });
     reasons.push("speculation was left out: its acceptance is not known before it runs".into());
     if shortlist.is_empty() {
         reasons.push("no config in reach is predicted to do better than the running one".into());
     }
     reasons
+}
+
+/// Says so when only some knobs may be changed.
+fn limited_to(knobs: &[Knob]) -> Option<String> {
+    let names: Vec<&str> = knobs.iter().map(|knob| knob.name()).collect();
+    (!names.is_empty()).then(|| format!("only these may be changed: {}", names.join(", ")))
 }
 
 /// Says so when nothing in reach meets the targets.

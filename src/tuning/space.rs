@@ -60,6 +60,13 @@ impl Space {
         Self { running: running.clone(), axes }
     }
 
+    /// Leaves only the axes of `knobs`; empty: all of them.
+    pub fn keep_only(&mut self, knobs: &[Knob]) {
+        if !knobs.is_empty() {
+            self.axes.retain(|axis| axis.iter().all(|step| knobs.contains(&step.knob)));
+        }
+    }
+
     /// Up to `configs_max` legal configs: every single change, every pair, then random combinations of three and more.
     pub fn draw(&self, deployment: &Deployment, configs_max: usize, seed: u64) -> Drawn {
         let mut drawn = Drawn { configs: Vec::new(), evaluated: 0 };

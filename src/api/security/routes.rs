@@ -17,11 +17,19 @@ pub(super) enum Need {
 const OPEN: [&str; 4] = ["/health", "/health/live", "/health/ready", "/ok"];
 
 /// Routes that start something, where an `Idempotency-Key` counts.
-const STARTS: [&str; 2] = ["/optimize", "/test/run"];
+const STARTS: [&str; 7] = [
+    "/optimize",
+    "/optimize/batch",
+    "/optimize/kv-cache",
+    "/optimize/parallelism",
+    "/optimize/quantize",
+    "/rollout/start",
+    "/test/run",
+];
 
 /// Every other operation than GET, and the GETs that need more than `read`. What is missing here needs `admin`, and a test
 /// says so.
-const TABLE: [(&str, &str, Scope); 67] = [
+const TABLE: [(&str, &str, Scope); 75] = [
     ("DELETE", "/assistants/{assistant_id}", Scope::Operate),
     ("DELETE", "/checkpoints/threads/{thread_id}", Scope::Operate),
     ("DELETE", "/keys/{id}", Scope::Admin),
@@ -59,11 +67,21 @@ const TABLE: [(&str, &str, Scope); 67] = [
     ("POST", "/mcp", Scope::Operate),
     ("POST", "/metrics/collect", Scope::Operate),
     ("POST", "/optimize", Scope::Operate),
+    ("POST", "/optimize/batch", Scope::Operate),
+    ("POST", "/optimize/kv-cache", Scope::Operate),
+    ("POST", "/optimize/parallelism", Scope::Operate),
+    ("POST", "/optimize/quantize", Scope::Operate),
     ("POST", "/optimize/{thread_id}/approve", Scope::Approve),
     ("POST", "/optimize/{thread_id}/reject", Scope::Approve),
     // Back to the version that served before: whoever may start may stop.
     ("POST", "/rollout/{id}/abort", Scope::Operate),
+    // Holding users where they are, too. Giving more of them the new version needs consent.
+    ("POST", "/rollout/{id}/pause", Scope::Operate),
+    ("POST", "/rollout/{id}/promote", Scope::Approve),
+    ("POST", "/rollout/{id}/resume", Scope::Approve),
     ("POST", "/rollout/rollback", Scope::Operate),
+    // It asks before anything reaches users; `approved: true` needs consent on every route.
+    ("POST", "/rollout/start", Scope::Operate),
     ("POST", "/runs", Scope::Operate),
     ("POST", "/runs/batch", Scope::Operate),
     ("POST", "/runs/cancel", Scope::Operate),

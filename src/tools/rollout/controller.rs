@@ -3,12 +3,31 @@
 use super::{actions, ledger};
 use crate::base::RolloutId;
 use crate::domain::{RolloutState, RolloutStatus};
-use crate::rollout::{self, Command, Health, Inputs, Record};
+use crate::rollout::{self, Action, Command, Health, Inputs, Order, Record};
 use crate::serving::{self, Launcher, Target};
 use crate::tools::{Error, ToolContext};
 
 /// States a rollout may pass in one look: enough for all that need no waiting.
 const MOVES_MAX: usize = 24;
+
+/// How often in a row others may move the rollout between a look and its record.
+const CONTENDED_MAX: usize = 16;
+
+/// Gives a person's order and does what follows from it at once; every other look does the rest.
+///
+/// The record has the order before anything is done, so it outlives this process; others may be looking meanwhile. A refused
+/// order is written down too.
+///
+/// Errors: [`Error::OrderRefused`]; those of [`advance`].
+pub(super) async fn order(
+    cx: &ToolContext,
+    id: &RolloutId,
+    order: Order,
+    generation: Option<u64>,
+) -> Result<RolloutStatus, Error> {
+    let by = cx.consents.last().map_or("operator".to_owned(), |consent| consent.by.clone());
+    look(cx, id, vec![Command { order, by, generation }], true).await
+}
 
 /// Takes one look and does what it decides. Safe to repeat: every action is idempotent and recorded first.
 ///
@@ -18,17 +37,32 @@ pub(super) async fn advance(
     id: &RolloutId,
     commands: Vec<Command>,
 ) -> Result<RolloutStatus, Error> {
-    let mut kept =
-        ledger::find(cx, id).await?.ok_or_else(|| Error::UnknownRollout(id.to_string()))?;
+    look(cx, id, commands, false).await
+}
+
+async fn look(
+    cx: &ToolContext,
+    id: &RolloutId,
+    commands: Vec<Command>,
+    strict: bool,
+) -> Result<RolloutStatus, Error> {
+    let mut kept = find(cx, id).await?;
     let target = cx.target(&kept.record.deployment)?;
     let window_s = f64::from(cx.services.windows.profile_s);
     let mut inputs = gather(target, &kept.record, window_s).await?;
     inputs.commands = commands;
     let mut last = Inputs::default();
     for _ in 0..MOVES_MAX {
-        let before = kept.record.state.clone();
-        let (next, wanted) = rollout::step(&kept.record, &inputs, cx.services.clock.now());
-        kept.replace(cx, next).await?;
+        let decided = decide(cx, &mut kept, &mut inputs).await?;
+        let Decided { before, wanted, refused } = decided;
+        if let Some(why) = refused.filter(|_| strict) {
+            let order = inputs.commands.first().map(|command| format!("{:?}", command.order));
+            return Err(Error::OrderRefused {
+                rollout: id.to_string(),
+                order: order.unwrap_or_default().to_lowercase(),
+                why,
+            });
+        }
         let results = actions::perform(cx, target, &kept.record, &wanted).await?;
         // The same result again (so many requests still under way) is nothing new either.
         if kept.record.state == before && (results == Inputs::default() || results == last) {
@@ -39,6 +73,44 @@ pub(super) async fn advance(
         complete(target, &kept.record, &mut inputs, window_s).await?;
     }
     Ok(kept.record.status())
+}
+
+async fn find(cx: &ToolContext, id: &RolloutId) -> Result<ledger::Kept, Error> {
+    let kept = ledger::find(&cx.services, id).await?;
+    kept.ok_or_else(|| Error::UnknownRollout(id.to_string()))
+}
+
+/// One step of the machine, on the record by now.
+struct Decided {
+    before: RolloutState,
+    wanted: Vec<Action>,
+    /// Why the order in the inputs was not obeyed.
+    refused: Option<String>,
+}
+
+/// Steps the newest record and writes the result down. What others wrote meanwhile is stepped instead, never overwritten.
+async fn decide(
+    cx: &ToolContext,
+    kept: &mut ledger::Kept,
+    inputs: &mut Inputs,
+) -> Result<Decided, Error> {
+    for _ in 0..CONTENDED_MAX {
+        let now = cx.services.clock.now();
+        let refused = rollout::refusal(&kept.record, inputs, now);
+        let (next, wanted) = rollout::step(&kept.record, inputs, now);
+        let before = kept.record.state.clone();
+        if kept.replace(cx, next).await? {
+            return Ok(Decided { before, wanted, refused });
+        }
+        let read_from = kept.record.cursor;
+        *kept = find(cx, &kept.record.id).await?;
+        if kept.record.cursor != read_from {
+            // These requests are in the other's record already: none counts twice.
+            inputs.records.clear();
+            inputs.cursor = None;
+        }
+    }
+    Err(kept.contended())
 }
 
 /// Everything a look begins with.

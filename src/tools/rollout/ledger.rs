@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::base::{Problem, RolloutId};
 use crate::rollout::{Lock, Record};
-use crate::tools::{Error, ToolContext};
+use crate::tools::{Error, Services, ToolContext};
 
 const ROLLOUTS: &str = "rollouts";
 const LOCKS: &str = "locks";
@@ -17,8 +17,8 @@ pub(super) struct Kept {
 }
 
 /// Finds a rollout.
-pub(super) async fn find(cx: &ToolContext, id: &RolloutId) -> Result<Option<Kept>, Error> {
-    let Some(document) = cx.services.documents.get(ROLLOUTS, id.as_str()).await? else {
+pub(super) async fn find(services: &Services, id: &RolloutId) -> Result<Option<Kept>, Error> {
+    let Some(document) = services.documents.get(ROLLOUTS, id.as_str()).await? else {
         return Ok(None);
     };
     let record = serde_json::from_value(document.value).map_err(|error| Problem {
@@ -32,22 +32,30 @@ pub(super) async fn find(cx: &ToolContext, id: &RolloutId) -> Result<Option<Kept
 /// Writes a new rollout down.
 pub(super) async fn create(cx: &ToolContext, record: Record) -> Result<Kept, Error> {
     let mut kept = Kept { record: record.clone(), version: 0 };
-    kept.replace(cx, record).await?;
-    Ok(kept)
+    match kept.replace(cx, record).await? {
+        true => Ok(kept),
+        false => Err(kept.contended()),
+    }
 }
 
 impl Kept {
-    /// Writes the next record down, unless somebody else moved the rollout meanwhile.
-    pub(super) async fn replace(&mut self, cx: &ToolContext, next: Record) -> Result<(), Error> {
-        let key = next.id.to_string();
+    /// Writes the next record down. `false`: somebody else moved the rollout meanwhile, and nothing was written.
+    pub(super) async fn replace(&mut self, cx: &ToolContext, next: Record) -> Result<bool, Error> {
         let documents = &cx.services.documents;
-        let written = documents.put(ROLLOUTS, &key, Some(self.version), json!(next)).await?;
-        self.version = written.ok_or_else(|| Error::Locked {
-            deployment: next.deployment.clone(),
-            holder: format!("another process that moves {key}"),
-        })?;
+        let key = next.id.as_str();
+        let written = documents.put(ROLLOUTS, key, Some(self.version), json!(next)).await?;
+        let Some(version) = written else { return Ok(false) };
+        self.version = version;
         self.record = next;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Others keep moving the rollout.
+    pub(super) fn contended(&self) -> Error {
+        Error::Locked {
+            deployment: self.record.deployment.clone(),
+            holder: format!("another process that moves {}", self.record.id),
+        }
     }
 }
 
@@ -58,7 +66,7 @@ pub(super) async fn lock(
     id: &RolloutId,
 ) -> Result<Lock, Problem> {
     let documents = &cx.services.documents;
-    let place = place(cx, deployment);
+    let place = place(&cx.services, deployment);
     let held = documents.get(LOCKS, &place).await?;
     let version = held.as_ref().map_or(0, |document| document.version);
     let holder = held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned));
@@ -81,7 +89,7 @@ pub(super) async fn unlock(
     id: &RolloutId,
 ) -> Result<(), Problem> {
     let documents = &cx.services.documents;
-    let place = place(cx, deployment);
+    let place = place(&cx.services, deployment);
     let Some(held) = documents.get(LOCKS, &place).await? else { return Ok(()) };
     if held.value["rollout"].as_str() == Some(id.as_str()) {
         documents.put(LOCKS, &place, Some(held.version), json!({"rollout": null})).await?;
@@ -90,10 +98,11 @@ pub(super) async fn unlock(
 }
 
 /// Who holds a deployment, if anybody.
-pub(super) async fn holder(cx: &ToolContext, deployment: &str) -> Result<Option<String>, Problem> {
-    let documents = &cx.services.documents;
-    let place = place(cx, deployment);
-    let held = documents.get(LOCKS, &place).await?;
+pub(super) async fn holder(
+    services: &Services,
+    deployment: &str,
+) -> Result<Option<String>, Problem> {
+    let held = services.documents.get(LOCKS, &place(services, deployment)).await?;
     Ok(held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned)))
 }
 
@@ -104,7 +113,7 @@ pub(super) async fn block(
     fingerprint: &str,
     reason: &str,
 ) -> Result<(), Problem> {
-    let key = format!("{}/{fingerprint}", place(cx, deployment));
+    let key = format!("{}/{fingerprint}", place(&cx.services, deployment));
     cx.services.documents.put(BLOCKED, &key, None, json!({"reason": reason})).await.map(|_| ())
 }
 
@@ -114,12 +123,12 @@ pub(super) async fn blocked(
     deployment: &str,
     fingerprint: &str,
 ) -> Result<Option<String>, Problem> {
-    let key = format!("{}/{fingerprint}", place(cx, deployment));
+    let key = format!("{}/{fingerprint}", place(&cx.services, deployment));
     let document = cx.services.documents.get(BLOCKED, &key).await?;
     Ok(document.and_then(|d| d.value["reason"].as_str().map(str::to_owned)))
 }
 
 /// A deployment of this fleet: two simulated worlds may both have a `chat`.
-fn place(cx: &ToolContext, deployment: &str) -> String {
-    format!("{}/{deployment}", cx.services.fleet)
+fn place(services: &Services, deployment: &str) -> String {
+    format!("{}/{deployment}", services.fleet)
 }

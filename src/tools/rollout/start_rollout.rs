@@ -34,7 +34,7 @@ impl Tool for StartRollout {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Self::Output, Error> {
         let id = RolloutId(stable_hash(&["rollout", cx.key.as_str()]));
-        if let Some(kept) = ledger::find(cx, &id).await? {
+        if let Some(kept) = ledger::find(&cx.services, &id).await? {
             return Ok(kept.record.status());
         }
         let target = &cx.target(&args.trial.proposal.deployment)?.as_served().await?;
@@ -54,7 +54,7 @@ async fn refuse_unfit(cx: &ToolContext, target: &Target, trial: &Trial) -> Resul
     if trial.outcome != TrialOutcome::Accepted {
         return Err(impossible("its trial was not accepted".to_owned()));
     }
-    if let Some(holder) = ledger::holder(cx, deployment).await? {
+    if let Some(holder) = ledger::holder(&cx.services, deployment).await? {
         return Err(Error::Locked { deployment: deployment.clone(), holder });
     }
     let fingerprint = trial.proposal.config.fingerprint();

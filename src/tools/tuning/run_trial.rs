@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::base::{EffectKey, TrialId, stable_hash};
 use crate::domain::{
-    Finish, Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial, TrialOutcome,
+    Finish, Knob, Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial,
+    TrialOutcome, changes_between,
 };
 use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Target};
 use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
@@ -29,6 +30,9 @@ pub(in crate::tools) struct Args {
     proposal: Proposal,
     /// The goal that judges it.
     objective: Objective,
+    /// Only these knobs may be changed; left out: all.
+    #[serde(default)]
+    knobs: Option<Vec<Knob>>,
 }
 
 #[async_trait]
@@ -40,6 +44,13 @@ impl Tool for RunTrial {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Trial, Error> {
         let bench = Bench::of(cx, &args.proposal.deployment).await?;
+        let outside = bench.outside(&args);
+        if !outside.is_empty() {
+            return Ok(Trial {
+                outcome: TrialOutcome::Rejected,
+                ..bench.failed(args.proposal, cx, outside)
+            });
+        }
         let violations = tuning::legality::check(&bench.target.deployment, &args.proposal.config);
         if !violations.is_empty() {
             let reasons = violations.into_iter().map(|v| v.message).collect();
@@ -104,7 +115,8 @@ impl Bench {
         let measured = self.measure(&cx.key, config, &args.objective).await?;
         cx.ended("candidate");
         let limits = &self.target.deployment.limits;
-        let judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
+        let mut judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
+        judgement.reasons.extend(self.unmeasured(&args.proposal));
         Ok(Trial {
             id: trial_id(&cx.key),
             flags: self.flags(&args.proposal),
@@ -150,12 +162,12 @@ impl Bench {
         Ok(Trial {
             id: trial_id(&cx.key),
             flags: self.flags(&proposal),
-            proposal,
             outcome: if all { TrialOutcome::Accepted } else { TrialOutcome::Rejected },
             baseline: None,
             measured: None,
             offered_rps: load.profile.request_rate_rps,
-            reasons: vec![reason],
+            reasons: std::iter::once(reason).chain(self.unmeasured(&proposal)).collect(),
+            proposal,
             gain: None,
         })
     }
@@ -182,6 +194,23 @@ impl Bench {
         cx.services.documents.put("baselines", &id, None, kept).await?;
         cx.ended("baseline");
         Ok(stats)
+    }
+
+    /// The knobs that this proposal may not change and does, a sentence each.
+    fn outside(&self, args: &Args) -> Vec<String> {
+        let Some(knobs) = args.knobs.as_deref().filter(|knobs| !knobs.is_empty()) else {
+            return Vec::new();
+        };
+        let changes = changes_between(&self.target.deployment.config, &args.proposal.config);
+        let outside = changes.into_keys().filter(|knob| !knobs.contains(knob));
+        outside.map(|knob| format!("it changes {knob}, which this run may not change")).collect()
+    }
+
+    /// What no trial here measures.
+    fn unmeasured(&self, proposal: &Proposal) -> Option<String> {
+        let changes = changes_between(&self.target.deployment.config, &proposal.config);
+        let knob = changes.into_keys().find(|knob| tuning::may_change_quality(*knob))?;
+        Some(format!("{knob} may change what the model answers, and that was not measured"))
     }
 
     /// How long a config is under load [s]; its server's start comes on top.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::domain::{Diagnosis, Objective};
+use crate::domain::{Diagnosis, Knob, Objective};
 use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
 use crate::tuning;
 
@@ -22,6 +22,9 @@ pub(in crate::tools) struct Args {
     /// Also consider configs that may change answers: quantization, KV dtype.
     #[serde(default)]
     allow_quality_change: bool,
+    /// Only these knobs may be changed; left out: all.
+    #[serde(default)]
+    knobs: Option<Vec<Knob>>,
 }
 
 #[async_trait]
@@ -41,6 +44,7 @@ impl Tool for SearchConfigs {
             objective: args.objective,
             diagnosis: args.diagnosis,
             allow_quality_change: args.allow_quality_change,
+            knobs: args.knobs.unwrap_or_default(),
             seed: cx.services.seed,
             budget: tuning::SearchBudget::default(),
         };

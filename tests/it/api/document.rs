@@ -9,7 +9,7 @@ use sha2::Digest;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 126] = [
+const ROUTES: [&str; 135] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
     "delete /keys/{id}",
@@ -58,6 +58,7 @@ const ROUTES: [&str; 126] = [
     "get /ok",
     "get /openapi.json",
     "get /optimize/history",
+    "get /optimize/recommendations",
     "get /optimize/{thread_id}",
     "get /prompts",
     "get /prompts/{name}",
@@ -105,10 +106,18 @@ const ROUTES: [&str; 126] = [
     "post /mcp",
     "post /metrics/collect",
     "post /optimize",
+    "post /optimize/batch",
+    "post /optimize/kv-cache",
+    "post /optimize/parallelism",
+    "post /optimize/quantize",
     "post /optimize/{thread_id}/approve",
     "post /optimize/{thread_id}/reject",
     "post /rollout/rollback",
+    "post /rollout/start",
     "post /rollout/{id}/abort",
+    "post /rollout/{id}/pause",
+    "post /rollout/{id}/promote",
+    "post /rollout/{id}/resume",
     "post /runs",
     "post /runs/batch",
     "post /runs/cancel",

@@ -3,6 +3,7 @@
 mod attacks;
 mod checkpoints;
 mod document;
+mod families;
 mod langgraph;
 mod mcp;
 mod optimizing;
@@ -10,6 +11,7 @@ mod orchestrator;
 mod refusals;
 mod resources;
 mod restarts;
+mod rollouts;
 mod running;
 mod security;
 mod seed;

@@ -149,3 +149,39 @@ fn resume_ends_an_incident_and_watches_stable_anew() {
     drive.to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
 }
+
+#[test]
+fn no_order_brings_more_users_while_something_speaks_against_the_canary() {
+    let mut drive = at(5.0, Truth::times(1.0));
+    drive.tick_with(|inputs| {
+        let reason = "no answer".to_owned();
+        inputs.canary_health = Some(perf_agent::rollout::Health::Failing { reason });
+        inputs.commands = vec![order(Order::Promote)];
+    });
+    assert_eq!(drive.record.percent, 5.0);
+    let refused = &drive.record.transitions.last().unwrap().why;
+    assert!(refused.contains("Promote by ada refused: the canary is not healthy"), "{refused}");
+}
+
+#[test]
+fn resume_is_refused_where_nothing_holds() {
+    let mut drive = at(5.0, Truth::times(1.0));
+    let judged_ms = drive.record.judged_ms;
+    give(&mut drive, Order::Resume);
+    assert!(drive.record.judged_ms >= judged_ms, "the share's time does not begin anew");
+    let refused = &drive.record.transitions.last().unwrap().why;
+    assert!(refused.contains("Resume by ada refused: nothing holds it"), "{refused}");
+}
+
+#[test]
+fn a_server_that_comes_up_after_the_rollout_was_called_off_goes_again() {
+    let mut drive = Drive::new(21, LOAD, Truth::times(1.0), plan());
+    drive.until(|record| record.state == RolloutState::Provisioning);
+    give(&mut drive, Order::Abort);
+    drive.to_end();
+    let late = perf_agent::domain::Backend { id: "late".to_owned(), url: "http://late".to_owned() };
+    let inputs = perf_agent::rollout::Inputs { provisioned: Some(Ok(late)), ..Default::default() };
+    let (record, wanted) = perf_agent::rollout::step(&drive.record, &inputs, drive.record.updated);
+    assert_eq!(wanted, [perf_agent::rollout::Action::Stop { backend: "late".to_owned() }]);
+    assert!(!record.is_finished());
+}

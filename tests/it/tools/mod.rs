@@ -37,7 +37,10 @@ fn only_the_tools_that_touch_users_need_consent() {
     for tool in described() {
         let name = tool["name"].as_str().unwrap();
         let gated = tool["approval"] == "required";
-        let moves_users = matches!(name, "start_rollout" | "rollout_status");
+        let moves_users = matches!(
+            name,
+            "start_rollout" | "rollout_status" | "resume_rollout" | "promote_rollout"
+        );
         assert_eq!(gated, moves_users, "{name}");
     }
 }

@@ -35,6 +35,7 @@ fn request(knobs: &[(Knob, KnobValue)], profile: WorkloadProfile) -> SearchReque
         seed: 7,
         budget: SearchBudget { configs_max: 60, final_requests: 1000 },
         allow_quality_change: false,
+        knobs: Vec::new(),
     }
 }
 
