@@ -2,7 +2,10 @@
 
 mod attacks;
 mod checkpoints;
+mod deploying;
 mod document;
+mod editing;
+mod examples;
 mod langgraph;
 mod mcp;
 mod optimizing;
@@ -14,3 +17,4 @@ mod running;
 mod security;
 mod seed;
 pub mod support;
+mod tour;
