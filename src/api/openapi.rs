@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::agent::OptimizeResult;
+use crate::agent::{ExternalDeployment, OptimizeResult};
 use crate::domain::RolloutStatus;
 
 /// Title and version; the router adds every route.
@@ -28,11 +28,14 @@ pub fn document() -> Value {
         .into_generator();
     let _ = generator.subschema_for::<OptimizeResult>();
     let _ = generator.subschema_for::<RolloutStatus>();
+    let _ = generator.subschema_for::<ExternalDeployment>();
     for (name, schema) in generator.take_definitions(true) {
         document["components"]["schemas"][name] = schema;
     }
     super::documented::complete(&mut document);
     super::security::describe(&mut document);
+    super::codes::list(&mut document);
+    super::examples::add(&mut document);
     document
 }
 

@@ -102,6 +102,11 @@ pub(super) async fn holder(
     services: &Services,
     deployment: &str,
 ) -> Result<Option<String>, Problem> {
+    rollout_on(services, deployment).await
+}
+
+/// The rollout that goes on at a deployment, if one does.
+pub async fn rollout_on(services: &Services, deployment: &str) -> Result<Option<String>, Problem> {
     let held = services.documents.get(LOCKS, &place(services, deployment)).await?;
     Ok(held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned)))
 }

@@ -9,6 +9,8 @@ mod rollout_status;
 mod standstill;
 mod start_rollout;
 
+pub use ledger::rollout_on;
+
 pub(super) use abort_rollout::AbortRollout;
 pub(super) use orders::{PauseRollout, PromoteRollout, ResumeRollout};
 pub(super) use rollout_status::RolloutStatus;

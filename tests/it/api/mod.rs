@@ -2,8 +2,11 @@
 
 mod attacks;
 mod checkpoints;
+mod deploying;
 mod document;
 mod families;
+mod editing;
+mod examples;
 mod langgraph;
 mod mcp;
 mod optimizing;
@@ -16,3 +19,4 @@ mod running;
 mod security;
 mod seed;
 pub mod support;
+mod tour;
