@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::NoStore;
 
 /// Every case, in the order of the table.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 10] = [
     "loop",
     "loop_memory",
     "loop_sqlite",
@@ -31,6 +31,7 @@ pub const ALL: [&str; 9] = [
     "fanout_memory",
     "growth",
     "cold",
+    "load",
 ];
 
 /// A node that goes back to itself until a condition ends it, as in the peers.
@@ -79,6 +80,7 @@ pub fn run(case: &str, folder: &Path) {
         "fanout_memory" => one().block_on(fanout(memory())),
         "growth" => on_disk(folder, |store| one().block_on(turns(store))),
         "cold" => one().block_on(loops(memory(), 1, 1)),
+        "load" => loads(),
         other => panic!("there is no case `{other}`; there are {ALL:?}"),
     };
     found.insert("case".to_owned(), json!(case));
@@ -241,6 +243,49 @@ async fn turns(store: Arc<dyn CheckpointStore>) -> Map<String, Value> {
     let state = runtime.state(&thread).await.unwrap().unwrap();
     assert_eq!(state.values["talk"].as_array().unwrap().len(), 400);
     Map::from_iter([("seconds".to_owned(), json!(begun.elapsed().as_secs_f64()))])
+}
+
+/// A graph of 5,000 nodes that fork, meet and choose, loaded again and again; the median [ms].
+fn loads() -> Map<String, Value> {
+    let text = wide(5_000);
+    let mut took_ms: Vec<f64> = (0..9)
+        .map(|_| {
+            let begun = Instant::now();
+            assert_eq!(load(&text).nodes.len(), 5_000);
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    took_ms.sort_by(f64::total_cmp);
+    let (median, bytes) = (took_ms[took_ms.len() / 2], text.len());
+    Map::from_iter([("load_ms".to_owned(), json!(median)), ("bytes".to_owned(), json!(bytes))])
+}
+
+/// Groups of five: a node that chooses, two ways on, one of which forks, and a node where they meet again.
+fn wide(nodes: usize) -> String {
+    let (mut state, mut list, mut edges) = (String::new(), String::new(), String::new());
+    let groups = nodes / 5;
+    for n in 0..groups {
+        state += &format!(
+            "  c{n}: {{ type: integer, default: 0 }}\n  t{n}: {{ type: {{ array: integer }}, reducer: append }}\n"
+        );
+        for (node, writes) in
+            [("pick", "c"), ("plain", "t"), ("fork", "t"), ("side", "t"), ("meet", "c")]
+        {
+            list += &format!(
+                "  {node}{n}: {{ tool: work, args: {{ n: \"{{{{ c{n} + 1 }}}}\" }}, reads: [c{n}, t{n}], writes: {writes}{n} }}\n"
+            );
+        }
+        edges += &format!(
+            "  - {{ from: pick{n}, to: [{{ when: c{n} > 3 and c{n} < 9, to: plain{n} }}, {{ else: fork{n} }}] }}\n"
+        );
+        edges += &format!("  - {{ from: fork{n}, to: [side{n}, meet{n}] }}\n");
+        edges += &format!("  - plain{n} -> meet{n}\n  - side{n} -> end\n");
+        let next = if n + 1 < groups { format!("pick{}", n + 1) } else { "end".to_owned() };
+        edges += &format!("  - meet{n} -> {next}\n");
+    }
+    format!(
+        "schema: graph/v1\nname: wide\nstate:\n{state}nodes:\n{list}edges:\n  - start -> pick0\n{edges}output: [c0]\n"
+    )
 }
 
 /// A case on a file of its own; its size comes with what was measured.

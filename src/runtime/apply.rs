@@ -10,7 +10,7 @@ use super::plan::{self, Planned};
 use super::program::Program;
 use super::superstep::signalled;
 use super::{
-    Answer, Checkpoint, Error, Letter, Origin, Pauses, Posted, Progress, RunInfo, Status,
+    Answer, Checkpoint, Error, Letter, Named, Origin, Pauses, Posted, Progress, RunInfo, Status,
     TaskResult, TaskState, Verdict, WaitFor, fold, interrupt, kind,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
@@ -42,7 +42,7 @@ pub(super) fn start(
         id: start.run,
         graph: graph.name.clone(),
         graph_hash: graph.hash.clone(),
-        context: start.context,
+        context: Arc::new(start.context),
         started: now,
         thread_created: head.map_or(now, |head| head.run.thread_created),
         parent_seq: head.map_or(0, |head| head.seq),
@@ -55,7 +55,7 @@ pub(super) fn start(
         run,
         superstep: 0,
         status: Status::Running,
-        channels: BTreeMap::new(),
+        channels: Named::new(),
         tasks: Vec::new(),
         progress: Progress::default(),
         grants: Vec::new(),
@@ -124,7 +124,7 @@ pub(super) fn check_inherited(
 
 /// The values of `to` under new versions.
 fn take_back(draft: &mut Draft, to: Option<&Checkpoint>) {
-    let names: Vec<String> = draft.state.channels.keys().cloned().collect();
+    let names: Vec<String> = draft.state.channels.keys().map(str::to_owned).collect();
     for name in names {
         let before = to.and_then(|to| to.channels.get(&name)).and_then(|slot| slot.value.clone());
         if draft.value(&name) != before {

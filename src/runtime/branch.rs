@@ -74,8 +74,8 @@ impl Runtime {
         let finished = self.finished_at(&source).await?;
         let place = Place { thread: thread.clone(), seq };
         self.alter(thread, move |draft, run, _| {
-            let names: BTreeSet<String> =
-                draft.state.channels.keys().chain(source.channels.keys()).cloned().collect();
+            let held = draft.state.channels.keys().chain(source.channels.keys());
+            let names: BTreeSet<String> = held.map(str::to_owned).collect();
             for name in names {
                 let before = source.channels.get(&name).and_then(|slot| slot.value.clone());
                 if draft.value(&name) != before {
@@ -105,7 +105,7 @@ impl Runtime {
         Ok(ThreadDiff {
             common_seq,
             channels: differing(&a.values(), &b.values()),
-            visits: differing(&a.progress.visits, &b.progress.visits),
+            visits: differing(&a.visits(), &b.visits()),
             next: (next_a != next_b).then(|| Sides { left: Some(next_a), right: Some(next_b) }),
         })
     }

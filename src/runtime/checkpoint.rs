@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Answer, Grant, NodeError, Question, Usage, WaitFor};
+use super::{Answer, Grant, Named, NodeError, Question, Usage, WaitFor};
 use crate::base::{EffectKey, Millis, Problem, RunId, ThreadId};
 
 /// One point in the history of a thread. Checkpoints are never changed, only followed by another.
@@ -23,7 +23,7 @@ pub struct Checkpoint {
     /// How the run stands.
     pub status: Status,
     /// Every channel ever written on this thread, also by graphs of another version.
-    pub channels: BTreeMap<String, Slot>,
+    pub channels: Named<Slot>,
     /// Tasks of the open superstep.
     pub tasks: Vec<Task>,
     /// Counters of the run.
@@ -33,7 +33,7 @@ pub struct Checkpoint {
     /// Signals that came before anyone waited for them, oldest first.
     pub signals: Vec<(String, Value)>,
     /// What broke the run, or the failure that an `on_error` route took over last.
-    pub error: Option<RunError>,
+    pub error: Option<Box<RunError>>,
     /// When it was made.
     pub at: Millis,
 }
@@ -48,7 +48,7 @@ pub struct RunInfo {
     /// Content hash of the graph the run is pinned to.
     pub graph_hash: String,
     /// Read-only values.
-    pub context: BTreeMap<String, Value>,
+    pub context: Arc<BTreeMap<String, Value>>,
     /// When it began.
     pub started: Millis,
     /// When the thread got its first run.
@@ -98,7 +98,7 @@ pub struct Progress {
     /// Supersteps that count against the limit: all but the looks of a `repeat`.
     pub supersteps: u64,
     /// Times each node was started, looks of a `repeat` left out.
-    pub visits: BTreeMap<String, u64>,
+    pub visits: Named<u64>,
     /// Model tokens and cost.
     pub usage: Usage,
     /// Time spent waiting for a person alone [ms]: it does not count as wall time.
@@ -278,7 +278,7 @@ pub enum TaskState {
     /// Runs at this moment.
     At(Millis),
     /// Waits for a person.
-    Asked(Interrupt),
+    Asked(Box<Interrupt>),
     /// The person answered: runs as soon as it can.
     Answered(Answer),
     /// Waits for a timer or a signal.
@@ -401,16 +401,21 @@ impl Checkpoint {
     /// The open questions with the node that asks.
     pub fn interrupts(&self) -> impl Iterator<Item = (&str, &Interrupt)> {
         self.tasks.iter().filter_map(|task| match &task.state {
-            TaskState::Asked(interrupt) => Some((task.node.as_str(), interrupt)),
+            TaskState::Asked(interrupt) => Some((task.node.as_str(), &**interrupt)),
             _ => None,
         })
+    }
+
+    /// How often each node was started.
+    pub fn visits(&self) -> BTreeMap<String, u64> {
+        self.progress.visits.iter().map(|(node, count)| (node.to_owned(), *count)).collect()
     }
 
     /// The values that are set.
     pub fn values(&self) -> BTreeMap<String, Value> {
         self.channels
             .iter()
-            .filter_map(|(name, slot)| Some((name.clone(), slot.value.as_deref()?.clone())))
+            .filter_map(|(name, slot)| Some((name.to_owned(), slot.value.as_deref()?.clone())))
             .collect()
     }
 }

@@ -82,9 +82,7 @@ impl Draft {
         match self.state.channels.get_mut(channel) {
             Some(slot) => *slot = Slot { version: slot.version + 1, superstep, value },
             None => {
-                self.state
-                    .channels
-                    .insert(channel.to_owned(), Slot { version: 1, superstep, value });
+                self.state.channels.insert(channel, Slot { version: 1, superstep, value });
             }
         }
     }
@@ -106,7 +104,7 @@ impl Draft {
             "node": error.node, "class": error.class, "problem": error.problem,
         });
         self.event(super::kind::RUN_ERROR, data);
-        self.state.error = Some(error);
+        self.state.error = Some(Box::new(error));
     }
 
     /// The commit, to be written under `epoch`.

@@ -15,7 +15,7 @@ use super::activation::Activation;
 use super::draft::Draft;
 use super::program::Program;
 use super::superstep::grace;
-use super::task::{End, Job};
+use super::task::{End, Job, Visits};
 use super::{Checkpoint, Error, NodeError, Task, TaskState, fold, route};
 use crate::base::Clock;
 
@@ -178,6 +178,7 @@ impl Activation<'_> {
                 seed,
                 emitted: &emitted,
                 cancel: &token,
+                visits: &Visits::of(&program),
             };
             job.run().await
         }

@@ -78,7 +78,7 @@ fn fold_and_route(
         usage.output_tokens += result.usage.output_tokens;
         usage.cost_usd += result.usage.cost_usd;
         if let Some(error) = &result.failed {
-            draft.state.error = Some(route::run_error(&result.node, error));
+            draft.state.error = Some(Box::new(route::run_error(&result.node, error)));
         }
     }
     let (mut planned, mut abandoned) = (Vec::new(), Vec::new());
@@ -96,7 +96,10 @@ fn fold_and_route(
 /// The superstep that the task of a node was planned in.
 fn planned_in(draft: &Draft, program: &Program, node: &str) -> u64 {
     let state = &draft.state;
-    let carried = state.tasks.iter().find(|task| program.is_eager() && task.node == node);
+    if !program.is_eager() {
+        return state.superstep;
+    }
+    let carried = state.tasks.iter().find(|task| task.node == node);
     carried.map_or(state.superstep, |task| task.superstep(state))
 }
 

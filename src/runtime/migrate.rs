@@ -88,7 +88,7 @@ impl Migrated {
     fn of(state: &Checkpoint, old: &Program, new: &Program) -> Self {
         let held = state.channels.iter();
         let held: BTreeMap<String, Arc<Value>> =
-            held.filter_map(|(name, slot)| Some((name.clone(), slot.value.clone()?))).collect();
+            held.filter_map(|(name, slot)| Some((name.to_owned(), slot.value.clone()?))).collect();
         let (from_version, to_version) = (old.graph.version, new.graph.version);
         let mut report = MigrationReport {
             thread: state.thread.clone(),

@@ -24,6 +24,7 @@ mod interrupt;
 mod letters;
 mod limits;
 mod migrate;
+mod named;
 mod node;
 mod plan;
 mod program;
@@ -55,6 +56,7 @@ pub use follow::Follow;
 pub use interrupt::EXPIRY;
 pub use letters::{Letter, Posted};
 pub use migrate::MigrationReport;
+pub use named::Named;
 pub use node::{
     Answer, Effects, ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, Question, StateView,
     TaskContext, Usage, WaitFor,

@@ -29,10 +29,10 @@ pub trait Node: Send + Sync {
 pub struct StateView {
     /// Values of the channels that are set: only those the node may read.
     pub channels: BTreeMap<String, Value>,
-    /// Read-only values of the run.
-    pub context: BTreeMap<String, Value>,
-    /// How often each node was started in this run.
-    pub visits: BTreeMap<String, u64>,
+    /// Read-only values of the run; shared with every other task of it.
+    pub context: Arc<BTreeMap<String, Value>>,
+    /// How often each node was started in this run; shared with the other tasks of the superstep.
+    pub visits: Arc<BTreeMap<String, u64>>,
     /// Production effects granted on this thread, newest last.
     pub grants: Vec<Grant>,
     /// The answer to this node's question, once it came.

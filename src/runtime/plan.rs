@@ -7,7 +7,8 @@ use super::flat::{Frame, ROOT, Role};
 use super::program::Program;
 use super::schedule::{self, Stuck};
 use super::{
-    Data, Error, Pauses, RunError, Status, Task, TaskResult, TaskState, fold, kind, limits, route,
+    Data, Error, Named, Pauses, RunError, Status, Task, TaskResult, TaskState, fold, kind, limits,
+    route,
 };
 use crate::base::{Coded, Millis};
 use crate::graph::{NodeIx, Pause};
@@ -148,7 +149,7 @@ fn abandon(draft: &mut Draft, program: &Program, stuck: Stuck) -> Result<Vec<Pla
         schedule::cut(draft, &program.frames[frame].prefix);
         ready.retain(|planned| !program.is_inside(planned.node, frame));
     }
-    draft.state.error = Some(error);
+    draft.state.error = Some(Box::new(error));
     let mut results = [TaskResult::of(&program.graph.nodes[taken.owner].name, writes)];
     fold::fold(draft, program, &mut results).map_err(|error| fatal(None, &error))?;
     let to = program.graph.nodes[taken.owner].on_error[taken.index].to;
@@ -206,11 +207,11 @@ fn set_tasks(draft: &mut Draft, program: &Program, planned: &[Planned]) {
     }
 }
 
-fn count(visits: &mut std::collections::BTreeMap<String, u64>, node: &str) {
+fn count(visits: &mut Named<u64>, node: &str) {
     match visits.get_mut(node) {
         Some(count) => *count += 1,
         None => {
-            visits.insert(node.to_owned(), 1);
+            visits.insert(node, 1);
         }
     }
 }

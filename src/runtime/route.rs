@@ -23,7 +23,7 @@ pub(super) fn targets(
             for ((_, edge), when) in arms.iter().zip(&step.routes) {
                 let holds = when
                     .as_ref()
-                    .map_or(Ok(true), |when| eval(program, when, state, state.error.as_ref()));
+                    .map_or(Ok(true), |when| eval(program, when, state, state.error.as_deref()));
                 if holds.map_err(|reason| cannot_leave(node, reason))? {
                     return Ok(target(edge).into_iter().collect());
                 }
@@ -40,7 +40,7 @@ pub(super) fn is_settled(
     until: &Condition,
     state: &Checkpoint,
 ) -> Result<bool, Error> {
-    eval(program, until, state, state.error.as_ref()).map_err(|reason| cannot_leave(node, reason))
+    eval(program, until, state, state.error.as_deref()).map_err(|reason| cannot_leave(node, reason))
 }
 
 /// An `on_error` route that takes a failure over.

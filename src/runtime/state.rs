@@ -136,13 +136,13 @@ impl From<&Checkpoint> for ThreadState {
             error: failed.map(|error| error.problem.clone()),
             graph: state.run.graph.clone(),
             graph_hash: state.run.graph_hash.clone(),
-            context: state.run.context.clone(),
+            context: (*state.run.context).clone(),
             created: state.run.thread_created,
             started: state.run.started,
             updated: state.at,
             wake_at: state.wake_at(),
             usage: state.progress.usage,
-            visits: state.progress.visits.clone(),
+            visits: state.visits(),
             lineage: state.progress.lineage,
         }
     }

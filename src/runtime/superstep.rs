@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::activation::Activation;
 use super::draft::Draft;
 use super::program::Program;
-use super::task::{self, End, Job};
+use super::task::{self, End, Job, Visits};
 use super::{Checkpoint, Error, NewEvent, NodeError, Task, TaskState, WaitFor, fold, kind, route};
 use crate::base::{Clock, Millis};
 
@@ -68,6 +68,7 @@ impl Activation<'_> {
         let (cancel, token) = self.tokens();
         let (shared, epoch, emitted) = (self.shared(), self.epoch(), self.emit.clone());
         let now = shared.clock.now();
+        let visits = Visits::of(program);
         // The only task's result is committed with the superstep: no need to write it twice.
         let keep_each = head.tasks.len() > 1;
         let job = |task| Job {
@@ -80,6 +81,7 @@ impl Activation<'_> {
             seed: shared.seed,
             emitted: &emitted,
             cancel: &token,
+            visits: &visits,
         };
         let runnable = |activation: &Self, task: &Task| {
             task.is_runnable(now) && !activation.has_result(&task.node)
@@ -214,7 +216,7 @@ impl Activation<'_> {
                 draft.event(kind::INTERRUPT, data);
                 let task = &mut draft.state.tasks[index];
                 task.asked += 1;
-                task.state = TaskState::Asked(interrupt);
+                task.state = TaskState::Asked(Box::new(interrupt));
             }
             End::Waits(wait) => {
                 draft.event(kind::WAITING, json!({ "node": node, "wait": wait }));

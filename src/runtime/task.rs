@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::effects::Ledger;
-use super::flat::Frame;
 use super::program::{Program, Step};
 use super::{
     Begun, Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question,
@@ -48,6 +47,34 @@ pub(super) struct Job<'j> {
     pub(super) seed: u64,
     pub(super) emitted: &'j mpsc::UnboundedSender<NewEvent>,
     pub(super) cancel: &'j CancellationToken,
+    pub(super) visits: &'j Visits,
+}
+
+/// How often the nodes of each graph were started, counted out once for all tasks of a superstep.
+pub(super) struct Visits(Vec<OnceLock<Arc<BTreeMap<String, u64>>>>);
+
+impl Visits {
+    /// Of a program's graphs; nothing is counted yet.
+    pub(super) fn of(program: &Program) -> Self {
+        Self(program.frames.iter().map(|_| OnceLock::new()).collect())
+    }
+
+    /// The nodes of graph number `frame`, by the names that graph knows them by.
+    fn in_frame(
+        &self,
+        program: &Program,
+        frame: usize,
+        state: &Checkpoint,
+    ) -> Arc<BTreeMap<String, u64>> {
+        let count = || {
+            let prefix = program.frames[frame].prefix.as_str();
+            let visits = state.progress.visits.iter();
+            let own = visits.filter_map(|(path, count)| Some((path.strip_prefix(prefix)?, *count)));
+            let own = own.filter(|(name, _)| !name.contains('/'));
+            Arc::new(own.map(|(name, count)| (name.to_owned(), count)).collect())
+        };
+        self.0[frame].get_or_init(count).clone()
+    }
 }
 
 impl Job<'_> {
@@ -71,7 +98,7 @@ impl Job<'_> {
         });
         let frame = program.places[ix].frame;
         let mut cx = self.context(ix, path, ledger.clone());
-        let view = self.view(node, &program.frames[frame]);
+        let view = self.view(node, frame);
         let kept = match &node.cache {
             Some(cache) => match self.remembered(node, cache, &view).await {
                 Ok(Remembered::Yes(result)) => return End::Finished(result),
@@ -181,9 +208,10 @@ impl Job<'_> {
         give_up(&self.program, node, &self.state, error)
     }
 
-    fn view(&self, node: &graph::Node, frame: &Frame) -> super::StateView {
+    fn view(&self, node: &graph::Node, frame: usize) -> super::StateView {
         let state = &self.state;
-        let own = |path: &str| path.strip_prefix(frame.prefix.as_str()).map(str::to_owned);
+        let prefix = self.program.frames[frame].prefix.as_str();
+        let own = |path: &str| path.strip_prefix(prefix).map(str::to_owned);
         let mut channels = BTreeMap::new();
         for path in &node.reads {
             let value = state.channels.get(path).and_then(|slot| slot.value.as_deref());
@@ -191,9 +219,6 @@ impl Job<'_> {
                 channels.insert(name, value.clone());
             }
         }
-        let visits = state.progress.visits.iter();
-        let visits = visits.filter_map(|(path, count)| Some((own(path)?, *count)));
-        let visits = visits.filter(|(name, _)| !name.contains('/')).collect();
         let (answer, woken) = match &self.task.state {
             TaskState::Answered(answer) => (Some(answer.clone()), None),
             TaskState::Woken(value) => (None, Some(value.clone())),
@@ -202,7 +227,7 @@ impl Job<'_> {
         super::StateView {
             channels,
             context: state.run.context.clone(),
-            visits,
+            visits: self.visits.in_frame(self.program, frame, state),
             grants: state.grants.clone(),
             answer,
             woken,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::launch::{hand_over, watched};
+use super::launch::{Known, hand_over, watched};
 use super::record::{Ended, Execution, RunRecord};
 use super::refusal::Refusal;
 use super::register::{self, now};
@@ -30,8 +30,11 @@ pub(super) struct Outcome {
 pub(super) fn begin(app: &App, run: &RunRecord) -> watch::Receiver<Option<Outcome>> {
     let (sender, receiver) = watch::channel(None);
     app.register.follow(&run.id, receiver.clone());
-    let watch = run.execution.as_ref().map(|execution| watched(app, &run.thread, execution));
-    tokio::spawn(follow(app.clone(), run.thread.clone(), run.id.clone(), watch, sender));
+    let begun = run.execution.clone().map(|execution| {
+        let watch = watched(app, &run.thread, &execution);
+        (execution, watch)
+    });
+    tokio::spawn(follow(app.clone(), run.thread.clone(), run.id.clone(), begun, sender));
     receiver
 }
 
@@ -60,11 +63,11 @@ async fn follow(
     app: App,
     thread: ThreadId,
     id: RunId,
-    watch: Option<Watch>,
+    begun: Option<(Execution, Watch)>,
     sender: watch::Sender<Option<Outcome>>,
 ) {
     let outcome = tokio::select! {
-        outcome = to_the_end(&app, &thread, &id, watch) => outcome,
+        outcome = to_the_end(&app, &thread, &id, begun) => outcome,
         () = app.drivers.stopped() => None,
     };
     let Some(outcome) = outcome else {
@@ -94,17 +97,10 @@ async fn to_the_end(
     app: &App,
     thread: &ThreadId,
     id: &RunId,
-    watch: Option<Watch>,
+    begun: Option<(Execution, Watch)>,
 ) -> Option<Outcome> {
-    let begun = match watch {
-        Some(watch) => {
-            // Whoever made the run writes it down while holding the lock.
-            let _held = app.register.lock(thread).await;
-            match register::run(app.agent(), thread, id.as_str()).await {
-                Ok(run) => Ok(run.execution.map(|execution| (execution, watch))),
-                Err(refusal) => Err(refusal),
-            }
-        }
+    let begun = match begun {
+        Some(begun) => Ok(Some(begun)),
         None => later(app, thread, id).await,
     };
     match begun {
@@ -148,7 +144,7 @@ async fn later(
         return Ok(None);
     }
     if run.execution.is_none() {
-        hand_over(app, &mut record, &mut run).await?;
+        hand_over(app, &mut record, &mut run, Known::Maybe).await?;
         register::put_run(app.agent(), &run).await?;
         register::put_thread(app.agent(), &record).await?;
     }

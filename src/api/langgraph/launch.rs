@@ -3,13 +3,14 @@
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::assistants::AssistantRecord;
 use super::follow::{self, Outcome};
 use super::order::{IfNotExists, OnCompletion, RunRequest};
 use super::record::{Execution, RunRecord, Strategy, ThreadRecord};
 use super::refusal::Refusal;
 use super::register::{self, now};
 use super::snapshot::History;
-use super::threads::{made, thread_id};
+use super::threads::{made, made_as, thread_id};
 use super::{runs, webhook};
 use crate::agent::{
     Journal, Multitask, Pauses, StartRequest, StateUpdate, ThreadState, ThreadStatus, Watch,
@@ -34,30 +35,20 @@ pub(super) async fn launch(
         webhook::check(app, url)?;
     }
     let agent = app.agent();
-    let thread = match thread {
-        Some(thread) => {
-            let thread = thread_id(thread)?;
-            let there = agent.has_thread(&thread).await?;
-            // An assistant that is not there must not leave a thread behind.
-            super::assistants::named(agent, &request.assistant_id).await?;
-            match request.if_not_exists {
-                _ if there => {}
-                IfNotExists::Reject => return Err(Refusal::no_thread(&thread)),
-                IfNotExists::Create => drop(made(app, &thread, Map::new()).await?),
-            }
-            thread
-        }
-        None => {
-            super::assistants::named(agent, &request.assistant_id).await?;
-            let thread = agent.fresh_thread();
-            if let Some(mut record) = made(app, &thread, Map::new()).await? {
-                record.temporary = request.on_completion == OnCompletion::Delete;
-                register::put_thread(agent, &record).await?;
-            }
-            thread
-        }
+    let Some(thread) = thread else {
+        let assistant = super::assistants::named(agent, &request.assistant_id).await?;
+        return on_fresh(app, &assistant, request).await;
     };
-    let launched = on_thread(app, &thread, request).await;
+    let thread = thread_id(thread)?;
+    let there = agent.has_thread(&thread).await?;
+    // An assistant that is not there must not leave a thread behind.
+    let assistant = super::assistants::named(agent, &request.assistant_id).await?;
+    match request.if_not_exists {
+        _ if there => {}
+        IfNotExists::Reject => return Err(Refusal::no_thread(&thread)),
+        IfNotExists::Create => drop(made(app, &thread, Map::new()).await?),
+    }
+    let launched = on_thread(app, &thread, &assistant, request).await;
     if launched.is_err() {
         let temporary = register::thread(agent, &thread).await.is_ok_and(|record| record.temporary);
         if temporary {
@@ -67,9 +58,35 @@ pub(super) async fn launch(
     launched
 }
 
+/// Makes a run on a thread that is made for it: nothing need be asked about a thread that nobody knows yet.
+async fn on_fresh(
+    app: &App,
+    assistant: &AssistantRecord,
+    request: &RunRequest,
+) -> Result<Launched, Refusal> {
+    let (agent, at) = (app.agent(), now());
+    let thread = agent.fresh_thread();
+    let mut record = ThreadRecord::new(thread.clone(), Map::new(), at);
+    record.temporary = request.on_completion == OnCompletion::Delete;
+    let temporary = record.temporary;
+    let launched = {
+        let _held = app.register.lock(&thread).await;
+        made_as(app, &record).await?;
+        match request.record(app, assistant, &record, at) {
+            Ok(run) => begun(app, record, run, Known::Nothing).await,
+            Err(refusal) => Err(refusal),
+        }
+    };
+    if launched.is_err() && temporary {
+        register::remove_thread(agent, &thread).await?;
+    }
+    launched
+}
+
 async fn on_thread(
     app: &App,
     thread: &ThreadId,
+    assistant: &AssistantRecord,
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
     let strategy = request.multitask_strategy.unwrap_or_default();
@@ -83,25 +100,43 @@ async fn on_thread(
         Strategy::Enqueue | Strategy::Reject => {}
     }
     let _held = app.register.lock(thread).await;
-    let mut record = register::thread(app.agent(), thread).await?;
+    let record = register::thread(app.agent(), thread).await?;
     if strategy == Strategy::Reject && !record.open.is_empty() {
         return Err(Refusal::busy());
     }
-    let at = now();
-    let mut run = request.record(app, &record, at).await?;
+    let mut run = request.record(app, assistant, &record, now())?;
     if strategy == Strategy::Rollback {
         for displaced in &open {
             let from = runs::forget(app, thread, displaced).await?;
             run.order.from = run.order.from.or(from);
         }
     }
+    begun(app, record, run, Known::Maybe).await
+}
+
+/// What may be known of a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It was made a moment ago, and no run on it.
+    Nothing,
+    /// The store has to be asked.
+    Maybe,
+}
+
+/// Hands a run over that can begin now, follows it, and writes both records down. The caller holds the thread's lock.
+async fn begun(
+    app: &App,
+    mut record: ThreadRecord,
+    mut run: RunRecord,
+    known: Known,
+) -> Result<Launched, Refusal> {
     if !record.temporary {
         record.metadata.insert("graph_id".to_owned(), json!(run.graph));
         record.metadata.insert("assistant_id".to_owned(), json!(run.assistant));
     }
-    record.updated = at;
+    record.updated = run.created;
     if run.due.is_none() {
-        hand_over(app, &mut record, &mut run).await?;
+        hand_over(app, &mut record, &mut run, known).await?;
     }
     record.open.push(run.id.clone());
     let outcome = follow::begin(app, &run);
@@ -118,9 +153,15 @@ pub(super) async fn hand_over(
     app: &App,
     record: &mut ThreadRecord,
     run: &mut RunRecord,
+    known: Known,
 ) -> Result<(), Refusal> {
-    let state = app.agent().look(&run.thread).await?;
-    let (_, journal_from) = journal_end(app, &run.thread, record.journal_to).await?;
+    let (state, journal_from) = match known {
+        Known::Nothing => (None, 0),
+        Known::Maybe => {
+            let state = app.agent().look(&run.thread).await?;
+            (state, journal_end(app, &run.thread, record.journal_to).await?.1)
+        }
+    };
     let seq_from = state.as_ref().map_or(0, |state| state.seq);
     let execution = begin(app, run, state.as_ref()).await?;
     if run.order.resume.is_none() && run.order.checkpoint.is_none() && run.due.is_none() {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
-use super::assistants::{self, AssistantRecord};
+use super::assistants::AssistantRecord;
 use super::record::{Mode, Order, RunRecord, Strategy, ThreadRecord};
 use super::refusal::{Input, Refusal};
 use super::register::now;
@@ -206,17 +206,17 @@ impl RunRequest {
     }
 
     /// The record of the run that is asked for. `at`: when it was asked for.
-    pub(super) async fn record(
+    pub(super) fn record(
         &self,
         app: &App,
+        assistant: &AssistantRecord,
         thread: &ThreadRecord,
         at: Millis,
     ) -> Result<RunRecord, Refusal> {
-        let assistant = assistants::named(app.agent(), &self.assistant_id).await?;
         let graph = assistant.graph()?.to_owned();
         let id = RunId(app.register.fresh_id());
-        let metadata = self.metadata_of(&assistant, thread)?;
-        let order = self.order(app, &assistant, &graph, &thread.thread)?;
+        let metadata = self.metadata_of(assistant, thread)?;
+        let order = self.order(app, assistant, &graph, &thread.thread)?;
         let after_ms = self.after_ms()?;
         let mut modes: Vec<Mode> = match &self.stream_mode {
             None => Vec::new(),
@@ -226,7 +226,7 @@ impl RunRequest {
         if modes.is_empty() {
             modes.push(Mode::Values);
         }
-        let config = self.config_of(app, &assistant, &graph, thread, &id, &metadata)?;
+        let config = self.config_of(app, assistant, &graph, thread, &id, &metadata)?;
         let command = self.command.as_ref().map(|command| {
             json!({
                 "resume": command.resume,

@@ -233,9 +233,9 @@ pub(super) async fn remove_thread(agent: &Agent, thread: &ThreadId) -> Result<()
         Ok(()) | Err(crate::agent::Error::UnknownThread(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let kept: Vec<RunRecord> = read_all(agent, &runs(thread)).await?;
-    for record in kept {
-        remove_run(agent, thread, &record.id).await?;
+    let runs = runs(thread);
+    for kept in agent.documents().list(&runs, ALL).await? {
+        agent.documents().remove(&runs, &kept.key).await?;
     }
     agent.documents().remove(THREADS, thread.as_str()).await?;
     Ok(())

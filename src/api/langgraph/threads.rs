@@ -167,12 +167,17 @@ pub(super) async fn made(
     thread: &ThreadId,
     metadata: Map<String, Value>,
 ) -> Result<Option<ThreadRecord>, Refusal> {
-    if !app.agent().create_thread_as(thread).await? {
-        return Ok(None);
-    }
     let record = ThreadRecord::new(thread.clone(), metadata, now());
-    register::put_thread(app.agent(), &record).await?;
-    Ok(Some(record))
+    Ok(made_as(app, &record).await?.then_some(record))
+}
+
+/// Makes the thread of a record. `false`: there is one of its id.
+pub(super) async fn made_as(app: &App, record: &ThreadRecord) -> Result<bool, Refusal> {
+    let made = app.agent().create_thread_as(&record.thread).await?;
+    if made {
+        register::put_thread(app.agent(), record).await?;
+    }
+    Ok(made)
 }
 
 /// A thread.

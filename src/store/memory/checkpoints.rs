@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{MemoryStore, Thread};
+use super::{Entry, MemoryStore, Thread};
 use crate::base::{EffectKey, Millis, Problem, ThreadId};
 use crate::runtime::{
     Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Forgotten, Letter,
@@ -179,9 +179,8 @@ impl CheckpointStore for MemoryStore {
     ) -> Result<Vec<Event>, Problem> {
         let inner = self.lock();
         let Some(thread) = inner.threads.get(thread) else { return Ok(Vec::new()) };
-        let from = thread.events.partition_point(|(seq, _)| *seq <= after);
-        let wanted = thread.events[from..].iter().take(limit);
-        Ok(wanted.map(|(seq, event)| event.clone().numbered(*seq)).collect())
+        let from = thread.events.partition_point(|entry| entry.seq <= after);
+        Ok(thread.events[from..].iter().take(limit).map(Entry::event).collect())
     }
 
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem> {

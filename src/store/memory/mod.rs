@@ -4,14 +4,15 @@ mod checkpoints;
 mod documents;
 mod saver;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::base::{Document, EffectKey, Millis, ThreadId};
+use crate::base::{Document, EffectKey, Millis, RunId, ThreadId};
 use crate::runtime::{
-    Checkpoint, Commit, Committed, NewEvent, Posted, Retention, Status, TaskResult,
+    Checkpoint, Commit, Committed, Data, Event, NewEvent, Posted, Retention, Status, TaskResult,
 };
 
 /// Everything in this process's memory.
@@ -38,13 +39,35 @@ struct Inner {
 struct Thread {
     epoch: u64,
     history: Vec<Arc<Checkpoint>>,
-    /// Numbered, and JSON only for those who read them.
-    events: Vec<(u64, NewEvent)>,
+    events: Vec<Entry>,
     results: Vec<TaskResult>,
     inbox: Vec<Posted>,
     dedupe: HashSet<String>,
     wake_at: Option<Millis>,
     updated: Millis,
+}
+
+/// One entry of a journal: numbered, and JSON only for those who read it.
+#[derive(Clone)]
+struct Entry {
+    seq: u64,
+    at: Millis,
+    /// The one that the entries before have, while it is the same.
+    run: Arc<RunId>,
+    kind: Cow<'static, str>,
+    data: Data,
+}
+
+impl Entry {
+    fn event(&self) -> Event {
+        Event {
+            seq: self.seq,
+            at: self.at,
+            run: (*self.run).clone(),
+            kind: self.kind.clone().into_owned(),
+            data: self.data.clone().into_json(),
+        }
+    }
 }
 
 impl MemoryStore {
@@ -65,8 +88,12 @@ impl Thread {
 
     fn journal(&mut self, events: Vec<NewEvent>) {
         for event in events {
-            let seq = self.events.last().map_or(1, |(seq, _)| seq + 1);
-            self.events.push((seq, event));
+            let NewEvent { at, run, kind, data } = event;
+            let last = self.events.last();
+            let seq = last.map_or(1, |last| last.seq + 1);
+            let same = last.filter(|last| *last.run == run).map(|last| last.run.clone());
+            let run = same.unwrap_or_else(|| Arc::new(run));
+            self.events.push(Entry { seq, at, run, kind, data });
         }
     }
 
@@ -91,9 +118,9 @@ impl Thread {
     /// Forgets what `retention` does not keep of a thread that stays: checkpoints, events.
     fn shorten(&mut self, retention: &Retention) -> (u64, u64) {
         let checkpoints = retention.checkpoints_max.map_or(0, |keep| self.prune(keep));
-        let last = self.events.last().map_or(0, |(seq, _)| *seq);
+        let last = self.events.last().map_or(0, |last| last.seq);
         let first_kept = retention.events_max.map_or(0, |keep| last.saturating_sub(keep) + 1);
-        let gone = self.events.partition_point(|(seq, _)| *seq < first_kept);
+        let gone = self.events.partition_point(|entry| entry.seq < first_kept);
         self.events.drain(..gone);
         (checkpoints, gone as u64)
     }

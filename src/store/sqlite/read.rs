@@ -1,6 +1,6 @@
 //! What the readers do: checkpoints put together from rows, journals, lists of threads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::params;
@@ -12,7 +12,7 @@ use super::statements::Sql;
 use super::write::{CheckpointRow, place};
 use super::{Error, SqliteStore, signed, unsigned};
 use crate::base::ThreadId;
-use crate::runtime::{Checkpoint, Event, NewEvent, Posted, RunInfo, Slot, TaskResult};
+use crate::runtime::{Checkpoint, Event, Named, NewEvent, Posted, RunInfo, Slot, TaskResult};
 
 /// Which checkpoints of a thread to read.
 #[derive(Clone, Copy)]
@@ -207,7 +207,7 @@ impl Reader<'_> {
             Ok(run) => run,
             Err(error) => return Ok(Err(error)),
         };
-        let mut channels = BTreeMap::new();
+        let mut channels = Named::new();
         for (channel, (version, superstep)) in row.channels {
             let value = match self.value(sql, &channel, version)? {
                 Ok(value) => value,

@@ -37,7 +37,7 @@ impl SqliteStore {
         let Some(oldest) = oldest else { return Ok(0) };
         let thread = thread.0.clone();
         let versions: Vec<(String, u64)> =
-            oldest.channels.iter().map(|(name, slot)| (name.clone(), slot.version)).collect();
+            oldest.channels.iter().map(|(name, slot)| (name.to_owned(), slot.version)).collect();
         self.writer.call(64, move |sql| cut(sql, &thread, first_kept, &versions)).await
     }
 

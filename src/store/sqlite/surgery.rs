@@ -34,8 +34,11 @@ impl SqliteStore {
             return Ok(false);
         };
         let name = from.0.clone();
-        let versions: Vec<(String, u64)> =
-            head.channels.iter().map(|(channel, slot)| (channel.clone(), slot.version)).collect();
+        let versions: Vec<(String, u64)> = head
+            .channels
+            .iter()
+            .map(|(channel, slot)| (channel.to_owned(), slot.version))
+            .collect();
         let rows = self.readers.call(move |sql| read_rows(sql, &name, seq, &versions)).await?;
         let rows = renamed(rows, &from.0, &to.0)?;
         let bytes = rows.checkpoints.iter().map(|(.., data)| data.len()).sum();

@@ -15,7 +15,7 @@ use crate::runtime::{
     TaskResult, Verdict,
 };
 
-/// A full value at least every so many versions: a read never follows a longer chain of deltas.
+/// Versions of a list between two that are written whole, where it is short. See [`is_snapshot`].
 const SNAPSHOT_EVERY: u64 = 50;
 
 /// A checkpoint without its values and without what all checkpoints of its run share.
@@ -34,7 +34,7 @@ pub(super) struct CheckpointRow {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) signals: Vec<(String, Value)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<RunError>,
+    pub(super) error: Option<Box<RunError>>,
 }
 
 /// A commit as the writer gets it: everything encoded already.
@@ -240,8 +240,8 @@ fn pack(commit: &Commit) -> Result<PackedCommit, Error> {
         .filter_map(|change| Some((change, state.channels.get(&change.channel)?)))
         .map(|(change, slot)| {
             let place = place::value(&thread, &change.channel, slot.version);
-            let whole = slot.version.is_multiple_of(SNAPSHOT_EVERY);
-            let kept = if whole { 0 } else { change.kept };
+            let items = slot.value.as_deref().and_then(Value::as_array).map_or(0, Vec::len);
+            let kept = if is_snapshot(slot.version, items) { 0 } else { change.kept };
             let data = match slot.value.as_deref() {
                 None => None,
                 Some(Value::Array(items)) if kept > 0 && kept <= items.len() => {
@@ -280,9 +280,20 @@ fn pack(commit: &Commit) -> Result<PackedCommit, Error> {
     })
 }
 
+/// Whether a list of so many elements is written whole at `version`: every 50th time while it is short, every 100th, 200th …
+/// time as it grows.
+///
+/// So whole lists take no more room than the elements that were added, and a chain of deltas has at most twice as many links
+/// as the list has elements, or 50: reading it costs what the list itself costs.
+fn is_snapshot(version: u64, items: usize) -> bool {
+    let nth = version / SNAPSHOT_EVERY;
+    let span = SNAPSHOT_EVERY << nth.trailing_zeros().min(32);
+    version.is_multiple_of(SNAPSHOT_EVERY) && nth > 0 && span >= items as u64
+}
+
 fn checkpoint_row(state: &Checkpoint) -> CheckpointRow {
-    let place = |(name, slot): (&String, &crate::runtime::Slot)| {
-        (name.clone(), (slot.version, slot.superstep))
+    let place = |(name, slot): (&str, &crate::runtime::Slot)| {
+        (name.to_owned(), (slot.version, slot.superstep))
     };
     CheckpointRow {
         superstep: state.superstep,

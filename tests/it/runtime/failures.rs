@@ -186,3 +186,47 @@ async fn a_run_that_cannot_leave_a_node_keeps_nothing_of_it_and_a_retry_does_not
     let state = rig.state().await;
     assert_eq!((state.status, &state.values["seen"]), (ThreadStatus::Done, &json!([7])));
 }
+
+#[tokio::test]
+async fn writes_that_do_not_fold_fail_the_run_change_nothing_and_a_retry_runs_their_nodes_again() {
+    let few = json!({ "type": "array", "items": { "type": "integer" }, "maxItems": 3 });
+    let graph = draw("crowded")
+        .channel("seen", few, Reducer::Append)
+        .channel("total", number(), Reducer::Sum)
+        .node("fork", Some("total"), &[1, 2])
+        .node("left", Some("seen"), &[])
+        .node("right", Some("seen"), &[])
+        .done();
+    let asked = Arc::new(AtomicU32::new(0));
+    let crew = Crew::default()
+        .does("fork", |_, _| wrote([("total", json!(5))]))
+        .does("left", |_, _| wrote([("seen", json!([1, 2]))]))
+        // Each write fits by itself; together they are too many, until this node is asked a third time.
+        .does("right", move |_, _| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => wrote([("seen", json!([3, 4]))]),
+            _ => wrote([("seen", json!([3]))]),
+        });
+    let rig = Rig::new(crew);
+    let state = rig.run(&graph, Value::Null).await;
+    assert_eq!((state.status, code(&state)), (ThreadStatus::Error, "runtime.fold"));
+    let problem = state.error.unwrap();
+    assert!(problem.message.contains("`seen`"), "{}", problem.message);
+    assert_eq!(state.values.get("seen"), None, "neither of the two writes is kept");
+    assert_eq!(state.values["total"], json!(5), "the superstep before stands");
+    assert_eq!(state.next, ["left", "right"]);
+    let kept = rig.store.results(&rig.thread).await.unwrap();
+    assert!(kept.is_empty(), "what did not fold is not folded again: {kept:?}");
+
+    rig.runtime.retry(&rig.thread, "ada").await.unwrap();
+    rig.rest().await;
+    let state = rig.state().await;
+    assert_eq!((state.status, code(&state)), (ThreadStatus::Error, "runtime.fold"));
+
+    rig.runtime.retry(&rig.thread, "ada").await.unwrap();
+    rig.rest().await;
+    let state = rig.state().await;
+    assert_eq!((state.status, &state.values["seen"]), (ThreadStatus::Done, &json!([1, 2, 3])));
+    let failures = rig.journal().await.iter().filter(|line| *line == "RUN_ERROR").count();
+    let finished = rig.journal().await.iter().filter(|line| *line == "STEP_FINISHED left").count();
+    assert_eq!((failures, finished), (2, 1), "a task is finished once its writes are folded");
+}

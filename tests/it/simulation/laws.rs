@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use perf_agent::base::ThreadId;
-use perf_agent::graph::{Graph, Lifetime, Reducer};
+use perf_agent::graph::{Graph, Lifetime, Mode, Reducer};
 use perf_agent::runtime::{Checkpoint, CheckpointStore, Commit, Event, Letter, NewEvent, kind};
 use serde_json::{Map, Value, json};
 
@@ -19,9 +19,9 @@ pub fn of_commit(world: &World, before: Option<&Checkpoint>, commit: &Commit) {
     if after.seq != parent + 1 || commit.parent_seq != parent {
         complain("history is not linear");
     }
-    for (name, slot) in &after.channels {
+    for (name, slot) in after.channels.iter() {
         let held = before.and_then(|before| before.channels.get(name));
-        let changed = commit.changed.iter().any(|change| change.channel == *name);
+        let changed = commit.changed.iter().any(|change| change.channel == name);
         let version = held.map_or(0, |held| held.version) + u64::from(changed);
         if slot.version != version {
             complain(&format!("version of `{name}` is {}, not {version}", slot.version));
@@ -178,11 +178,18 @@ pub async fn outcome(world: &World, thread: &ThreadId) -> Value {
         .filter(|kind| matches!(*kind, kind::RUN_FINISHED | kind::RUN_ERROR))
         .collect();
     let head = world.store.head(thread).await.unwrap();
+    let eager = world.sample.graph.mode == Mode::Eager;
+    let failed = ended.contains(&kind::RUN_ERROR);
     head.map_or(Value::Null, |head| {
+        if eager && failed {
+            // How far the other branches came before a failure is for time to decide.
+            return json!({ "ended": ended, "status": head.status });
+        }
         json!({
             "ended": ended,
             "status": head.status,
-            "superstep": head.superstep,
+            // Each end of a task closes a superstep of an eager graph, and two that end at once close one.
+            "superstep": (!eager).then_some(head.superstep),
             "values": head.values(),
             "visits": head.progress.visits,
             "usage": head.progress.usage,

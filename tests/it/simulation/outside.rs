@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use perf_agent::base::{Clock, Rng, SeededRng, ThreadId};
+use perf_agent::graph::Mode;
 use perf_agent::runtime::{
     Checkpoint, CheckpointStore, Error, Multitask, Runtime, Start, Status, Task, TaskState,
     WaitFor, kind,
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::graphs::below;
 use super::laws;
-use super::world::{World, dice};
+use super::world::{World, dice, eager_name, result};
 
 /// Everything one user does with one thread, until it rests for good.
 pub async fn user(world: Arc<World>, thread: ThreadId) {
@@ -107,17 +108,21 @@ async fn attend(world: &World, head: &Checkpoint) {
 }
 
 /// A person looks at the target, and tells what is there.
-fn doubt(world: &World, head: &Checkpoint, task: &Task, key: &str) -> Value {
+fn doubt(world: &World, head: &Checkpoint, task_of: &Task, key: &str) -> Value {
     if !world.happened(key) {
         return json!({ "happened": false });
     }
-    let task = format!("{}/{}", task.superstep(head), task.node);
+    let task = format!("{}/{}", task_of.superstep(head), task_of.node);
     let call = |number: &u32| {
         let (run, number) = (head.run.id.as_str(), number.to_string());
         perf_agent::base::stable_hash(&[run, &task, &number]) == key
     };
     let number = (0..2).find(call).unwrap_or_default();
-    json!({ "happened": true, "result": super::world::result(&task, number) })
+    let named = match world.sample.graph.mode {
+        Mode::Superstep => task,
+        Mode::Eager => eager_name(&task_of.node, head.progress.visits[task_of.node.as_str()]),
+    };
+    json!({ "happened": true, "result": result(&named, number) })
 }
 
 async fn resume(world: &World, thread: &ThreadId, id: &str, answer: Value) {

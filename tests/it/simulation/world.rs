@@ -191,6 +191,11 @@ pub fn dice(parts: &[&str], n: u64) -> u64 {
     (hash ^ (hash >> 29)) % n.max(1)
 }
 
+/// What the dice know a task of an eager graph by: its node, and how often that was started.
+pub fn eager_name(node: &str, visits: u64) -> String {
+    format!("{node} for the {visits}. time")
+}
+
 /// What an effect answers: the same whoever asks, so that a run cut off comes to the same end.
 pub fn result(task: &str, number: u32) -> Value {
     dice(&["result", task, &number.to_string()], 7).into()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use perf_agent::base::{Millis, RunId, ThreadId};
 use perf_agent::runtime::{
-    Change, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Letter, NewEvent, Progress,
-    RunInfo, Slot, Status, TaskResult, Usage,
+    Change, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Letter, Named, NewEvent,
+    Progress, RunInfo, Slot, Status, TaskResult, Usage,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ impl<'a> Pen<'a> {
             id: RunId(format!("run of {thread}")),
             graph: "g".to_owned(),
             graph_hash: "h".to_owned(),
-            context: BTreeMap::from([("who".to_owned(), json!("ada"))]),
+            context: Arc::new(BTreeMap::from([("who".to_owned(), json!("ada"))])),
             started: Millis(1),
             thread_created: Millis(1),
             parent_seq: 0,
@@ -44,7 +44,7 @@ impl<'a> Pen<'a> {
             run: Arc::new(run),
             superstep: 0,
             status: Status::Running,
-            channels: BTreeMap::new(),
+            channels: Named::new(),
             tasks: Vec::new(),
             progress: Progress::default(),
             grants: Vec::new(),
