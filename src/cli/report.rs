@@ -42,6 +42,7 @@ pub(super) fn text(result: &OptimizeResult, samples: &[Sample]) -> String {
         parts.extend(before_after(result));
         parts.extend(rollout(result, samples));
         parts.extend(output(result));
+        parts.extend(advice(result).map(|text| format!("{}\n{text}", heading("How to change it"))));
     }
     let next = result.report.iter().flat_map(|report| &report.next_steps);
     let next: Vec<String> = next.map(|step| format!("  - {}", wrapped(step, 4))).collect();
@@ -123,9 +124,10 @@ fn trials(result: &OptimizeResult) -> Option<String> {
     right_align(&mut table, 2..6);
     // Where no hardware is spare a config is only started: nothing is measured.
     let measured = result.trials.iter().any(|trial| trial.measured.is_some());
-    let title = match measured {
-        true => "Trials  on a spare server, away from users",
-        false => "Trials  started beside the old version, without load",
+    let title = match (measured, advice(result)) {
+        (_, Some(_)) => "Proposals  somebody else runs these servers: nothing was tried",
+        (true, None) => "Trials  on a spare server, away from users",
+        (false, None) => "Trials  started beside the old version, without load",
     };
     (!result.trials.is_empty()).then(|| format!("{}\n{}", headed(title), trimmed(&table)))
 }
@@ -199,6 +201,12 @@ fn rollout(result: &OptimizeResult, samples: &[Sample]) -> Option<String> {
         approved.unwrap_or_default()
     ));
     Some(lines.join("\n"))
+}
+
+/// What somebody else would do to make the first proposal true.
+fn advice(result: &OptimizeResult) -> Option<&str> {
+    let mut advised = result.trials.iter().filter(|trial| json!(trial.outcome) == "advised");
+    advised.next()?.reasons.first().map(|text| text.trim_end())
 }
 
 /// What a graph that tunes nothing gives out.

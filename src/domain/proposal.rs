@@ -52,6 +52,8 @@ pub enum TrialOutcome {
     Rejected,
     /// The config is not legal, or the engine did not start with it.
     FailedToStart,
+    /// Somebody else runs the deployment: nothing was tried, and what they would do is written down.
+    Advised,
 }
 
 /// One config under load.

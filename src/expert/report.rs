@@ -91,6 +91,9 @@ fn nothing_found(run: &Run) -> Ending {
             "Nothing was changed: no config of this hardware carries this load.",
             Some("Add replicas or shed load; `plan_capacity` says how many."),
         ),
+        _ if run.trials.iter().any(|trial| trial.outcome == TrialOutcome::Advised) => {
+            return advised(&run.trials);
+        }
         _ if run.trials.is_empty() => {
             ("Nothing was changed: the search found no config that promises to be better.", None)
         }
@@ -100,11 +103,25 @@ fn nothing_found(run: &Run) -> Ending {
     (headline.to_owned(), tried, next.into_iter().map(str::to_owned).collect())
 }
 
+/// Somebody else makes the change: what it is, best first. How it is made stands in the trial.
+fn advised(trials: &[Trial]) -> Ending {
+    let headline = match trials.first() {
+        Some(best) => {
+            format!("Somebody else runs this deployment: `{}` is advised.", best.proposal.name)
+        }
+        None => "Somebody else runs this deployment.".to_owned(),
+    };
+    let why = trials.iter().map(|t| format!("`{}`: {}", t.proposal.name, t.proposal.rationale));
+    let next = "Start a new server with it beside the old one, move new requests there, and only then stop the old one.";
+    (headline, why.collect(), vec![next.to_owned()])
+}
+
 fn trial_line(trial: &Trial) -> String {
     let outcome = match trial.outcome {
         TrialOutcome::Accepted => "accepted",
         TrialOutcome::Rejected => "rejected",
         TrialOutcome::FailedToStart => "did not start",
+        TrialOutcome::Advised => "advised",
     };
     // After the reason why it did not start come the engine's own last lines: they stay in the trial.
     let shown = match trial.outcome {

@@ -9,7 +9,7 @@ use crate::tools::{Error, Services};
 ///
 /// Errors: a store that fails, a record that does not read.
 pub async fn is_paused(services: &Services) -> Result<bool, Error> {
-    for deployment in services.targets.keys() {
+    for deployment in services.targets.now().keys() {
         let Some(holder) = ledger::holder(services, deployment).await? else { continue };
         let kept = ledger::find(services, &RolloutId(holder)).await?;
         let held = kept.and_then(|kept| kept.record.hold.map(|hold| hold.kind));

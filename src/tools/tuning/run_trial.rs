@@ -43,6 +43,9 @@ impl Tool for RunTrial {
     type Output = Trial;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Trial, Error> {
+        if let Some(trial) = advised(cx, &args.proposal).await? {
+            return Ok(trial);
+        }
         let bench = Bench::of(cx, &args.proposal.deployment).await?;
         let outside = bench.outside(&args);
         if !outside.is_empty() {
@@ -253,6 +256,26 @@ impl Bench {
             gain: None,
         }
     }
+}
+
+/// For a deployment that somebody else runs: what they would do, instead of a trial.
+async fn advised(cx: &ToolContext, proposal: &Proposal) -> Result<Option<Trial>, Error> {
+    let target = cx.target(&proposal.deployment)?.as_served().await?;
+    if target.launcher.is_some() {
+        return Ok(None);
+    }
+    let deployment = &target.deployment;
+    Ok(Some(Trial {
+        id: trial_id(&cx.key),
+        flags: serving::flag_diff(deployment.engine, &deployment.config, &proposal.config),
+        proposal: proposal.clone(),
+        outcome: TrialOutcome::Advised,
+        baseline: None,
+        measured: None,
+        offered_rps: 0.0,
+        reasons: vec![serving::advice(deployment, &proposal.config)],
+        gain: None,
+    }))
 }
 
 /// Today's load per replica, fixed for the run: its trials must be comparable.

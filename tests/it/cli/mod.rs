@@ -1,5 +1,6 @@
 //! Behaviour of the command line: what is printed, and the exit codes that scripts rely on.
 
+mod advised;
 mod bad_input;
 mod graphs;
 mod help;
