@@ -13,7 +13,7 @@ use super::params::Params;
 use super::state::App;
 use crate::agent;
 use crate::base::{Coded, Millis};
-use crate::domain::{Deployment, ServingConfig};
+use crate::domain::{Deployment, Proposal, ServingConfig};
 
 /// Collection of the newest recommendations by deployment.
 const RECOMMENDATIONS: &str = "recommendations";
@@ -174,11 +174,22 @@ async fn tried(app: &App, name: &str, config: &ServingConfig) -> Result<Option<V
         let mut trials = result.trials;
         trials.retain(|trial| trial.proposal.deployment == name);
         let Some(first) = trials.first() else { continue };
-        let change = first.proposal.change.iter();
-        let same = change.clone().all(|(knob, change)| config.value(*knob) == change.from.as_ref());
+        let same = before(&first.proposal) == *config;
         return Ok(Some(json!({
             "thread_id": row.thread, "status": result.status, "of_this_config": same, "trials": trials,
         })));
     }
     Ok(None)
+}
+
+/// The config that a proposal would change.
+fn before(proposal: &Proposal) -> ServingConfig {
+    let mut config = proposal.config.clone();
+    for (knob, change) in &proposal.change {
+        match &change.from {
+            Some(value) => config.0.insert(*knob, value.clone()),
+            None => config.0.remove(knob),
+        };
+    }
+    config
 }

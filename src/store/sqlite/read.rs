@@ -165,7 +165,8 @@ fn gap(
     };
     let numbers = rows.iter().map(|rows| rows.seq);
     let mut expected = (0..=newest).rev();
-    if let Some(seq) = expected.by_ref().zip(numbers).find_map(|(a, b)| (a != b).then_some(a)) {
+    // The rows first: at their end none of the expected is taken.
+    if let Some(seq) = numbers.zip(expected.by_ref()).find_map(|(b, a)| (a != b).then_some(a)) {
         return Ok(Some(missing(seq)));
     }
     // Nothing before the oldest checkpoint is left by pruning: who finds nothing must be there, or beyond the newest.

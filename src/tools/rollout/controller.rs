@@ -76,8 +76,14 @@ async fn look(
 }
 
 async fn find(cx: &ToolContext, id: &RolloutId) -> Result<ledger::Kept, Error> {
-    let kept = ledger::find(&cx.services, id).await?;
-    kept.ok_or_else(|| Error::UnknownRollout(id.to_string()))
+    let unknown = || Error::UnknownRollout(id.to_string());
+    let kept = ledger::find(&cx.services, id).await?.ok_or_else(unknown)?;
+    if kept.record.is_over() || kept.record.state == RolloutState::Planned {
+        return Ok(kept);
+    }
+    // One store may keep rollouts of several simulated fleets: this one's are those that hold its locks.
+    let holder = ledger::holder(&cx.services, &kept.record.deployment).await?;
+    (holder.as_deref() == Some(id.as_str())).then_some(kept).ok_or_else(unknown)
 }
 
 /// One step of the machine, on the record by now.

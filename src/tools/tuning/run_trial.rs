@@ -212,8 +212,10 @@ impl Bench {
     /// What no trial here measures.
     fn unmeasured(&self, proposal: &Proposal) -> Option<String> {
         let changes = changes_between(&self.target.deployment.config, &proposal.config);
-        let knob = changes.into_keys().find(|knob| tuning::may_change_quality(*knob))?;
-        Some(format!("{knob} may change what the model answers, and that was not measured"))
+        let knobs = changes.into_keys().filter(|knob| tuning::may_change_quality(*knob));
+        let knobs: Vec<&str> = knobs.map(Knob::name).collect();
+        let knobs = (!knobs.is_empty()).then(|| knobs.join(" and "))?;
+        Some(format!("{knobs} may change what the model answers, and that was not measured"))
     }
 
     /// How long a config is under load [s]; its server's start comes on top.

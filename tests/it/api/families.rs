@@ -33,6 +33,7 @@ async fn a_run_that_is_limited_to_a_family_tries_nothing_else() {
         ("/optimize/batch", Family::Batch),
         ("/optimize/kv-cache", Family::KvCache),
         ("/optimize/quantize", Family::Quantize),
+        ("/optimize/parallelism", Family::Parallelism),
     ] {
         let thread = started(&served, path).await;
         let result = served.rested(&thread).await;
@@ -53,15 +54,6 @@ async fn a_run_that_is_limited_to_a_family_tries_nothing_else() {
     served.rested(&thread).await;
     let changed = proposed(&served, &thread).await;
     assert!(!changed.is_subset(&names(Family::KvCache)), "{changed:?}");
-}
-
-#[tokio::test]
-async fn one_device_leaves_nothing_to_split() {
-    let served = Served::start().await;
-    let thread = started(&served, "/optimize/parallelism").await;
-    let result = served.rested(&thread).await;
-    assert_eq!(result["status"], "no_change", "{result}");
-    assert!(proposed(&served, &thread).await.is_empty());
 }
 
 #[tokio::test]

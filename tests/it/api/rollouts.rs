@@ -177,3 +177,18 @@ async fn what_cannot_be_rolled_out_is_refused_before_anything_runs() {
     let (status, problem) = served.post("/rollout/start", json!({"config": better})).await;
     assert_eq!((status, &problem["code"]), (409, &json!("api.rollout_goes_on")), "{problem}");
 }
+
+#[tokio::test]
+async fn a_rollout_of_another_fleet_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("runs.db").display());
+    let served = Served::over(&store).await;
+    let (_, paused) = paused(&served).await;
+    served.stop().await;
+    let elsewhere = Agent::shared(settings(&store), "elsewhere").await.unwrap();
+    for tool in ["abort_rollout", "resume_rollout", "rollout_status"] {
+        let called = elsewhere.call_tool(tool, json!({"rollout": paused["id"]}), true).await;
+        let problem = perf_agent::base::Coded::problem(&called.unwrap_err());
+        assert_eq!(problem.code, "tools.unknown_rollout", "{tool}");
+    }
+}
