@@ -68,8 +68,9 @@ async fn connection(
     // Events of a stream are small and must not wait for each other.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return answer(stream, peer, router, closing).await };
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => answer(stream, peer, router, closing).await,
+    // Boxed: connections without TLS need not have room for its state.
+    match Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream))).await {
+        Ok(Ok(stream)) => Box::pin(answer(stream, peer, router, closing)).await,
         Ok(Err(error)) => tracing::debug!(%peer, "no handshake: {error}"),
         Err(_) => tracing::debug!(%peer, "no handshake in time"),
     }

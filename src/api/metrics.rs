@@ -20,7 +20,8 @@ const THREADS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     runs_started: AtomicU64,
-    requests: Mutex<BTreeMap<(String, String, u16), Answers>>,
+    /// By route; then the few methods and statuses that it was answered with.
+    requests: Mutex<BTreeMap<String, Vec<(Method, StatusCode, Answers)>>>,
 }
 
 /// Labels and value of each sample.
@@ -42,8 +43,17 @@ impl Metrics {
         took: Duration,
     ) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (route.to_owned(), method.to_string(), status.as_u16());
-        let answers = requests.entry(key).or_default();
+        if !requests.contains_key(route) {
+            requests.insert(route.to_owned(), Vec::new());
+        }
+        let Some(kinds) = requests.get_mut(route) else { return };
+        let same = kinds.iter().position(|(m, s, _)| (m, *s) == (method, status));
+        let place = same.unwrap_or_else(|| {
+            kinds.push((method.clone(), status, Answers::default()));
+            kinds.sort_by(|(m, s, _), (n, t, _)| (m.as_str(), *s).cmp(&(n.as_str(), *t)));
+            kinds.iter().position(|(m, s, _)| (m, *s) == (method, status)).unwrap_or(0)
+        });
+        let answers = &mut kinds[place].2;
         answers.count += 1;
         answers.seconds += took.as_secs_f64();
     }
@@ -85,9 +95,11 @@ impl Metrics {
 
     fn requests(&self) -> (Samples, Samples) {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests
-            .iter()
-            .map(|((route, method, status), answers)| {
+        let kinds =
+            requests.iter().flat_map(|(route, kinds)| kinds.iter().map(move |k| (route, k)));
+        kinds
+            .map(|(route, (method, status, answers))| {
+                let status = status.as_u16();
                 let labels =
                     format!("{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}");
                 let seconds = (labels.clone(), answers.seconds.to_string());

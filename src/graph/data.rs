@@ -247,8 +247,9 @@ impl<'l, 't> Data<'l, 't> {
     /// What a node's templates may use.
     fn scope(&self, node: &NodeDraft<'t>) -> Scope<'l> {
         let readable = node.reads.as_ref().map(|reads| {
-            let declared = self.channels.all.keys().map(String::as_str);
-            declared.filter(|name| reads.iter().any(|(read, _)| read == name)).collect()
+            let declared =
+                reads.iter().filter_map(|(read, _)| self.channels.all.get_key_value(*read));
+            declared.map(|(name, _)| name.as_str()).collect()
         });
         Scope { channels: &self.channels.all, readable, others: self.others(false) }
     }

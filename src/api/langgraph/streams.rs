@@ -252,8 +252,9 @@ impl Feed {
 
     /// Reads on in the journal, or learns that the run has ended.
     async fn read(&mut self) -> Result<(), Refusal> {
+        // Boxed, here and below: a stream that waits must not hold the room that translating takes.
         if self.outcome.is_some() {
-            return self.drain().await;
+            return Box::pin(self.drain()).await;
         }
         let Some(following) = self.following.clone() else {
             self.fail(Error::Stopping.code(), &Error::Stopping.to_string());
@@ -263,7 +264,7 @@ impl Feed {
             biased;
             entry = self.journal.next() => {
                 let entry = entry.map_err(crate::agent::Error::from)?;
-                self.enter(&entry).await
+                Box::pin(self.enter(&entry)).await
             }
             outcome = register::ended(following) => {
                 match outcome {
@@ -408,7 +409,8 @@ impl Thread {
                 entry = self.journal.next() => entry.ok()?,
                 () = self.app.drivers.stopped() => return None,
             };
-            self.enter(&entry).await.ok()?;
+            // Boxed: a stream that waits must not hold the room that translating takes.
+            Box::pin(self.enter(&entry)).await.ok()?;
         }
     }
 

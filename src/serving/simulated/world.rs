@@ -29,6 +29,8 @@ pub struct World {
 /// What the lock guards.
 pub(super) struct State {
     pub(super) fleet: Fleet,
+    /// The end of the warm-up [s], while nobody has looked: then it is not lived yet.
+    warm_at_s: Option<f64>,
     journal: Option<Journal>,
     /// Writing the journal failed when time passed, where there was nobody to tell.
     broken: Option<Error>,
@@ -63,9 +65,16 @@ impl World {
     pub fn open(spec: WorldSpec, journal: Option<PathBuf>) -> Result<Arc<Self>, Error> {
         let mut fleet = Fleet::new(spec.clone())?;
         // Whole milliseconds: every action happens at one, and the journal counts in them.
-        fleet.advance_to((spec.warmup_s * 1000.0).round() / 1000.0);
+        let mut warm_at_s = Some((spec.warmup_s * 1000.0).round() / 1000.0);
+        let is_told = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        // The warm-up takes longer than all else a server does before it answers: it waits until somebody looks.
+        if journal.as_ref().is_some_and(is_told)
+            && let Some(at_s) = warm_at_s.take()
+        {
+            fleet.advance_to(at_s);
+        }
         let journal = journal.map(|path| Journal::open(&path, &mut fleet)).transpose()?;
-        let state = Mutex::new(State { fleet, journal, broken: None });
+        let state = Mutex::new(State { fleet, warm_at_s, journal, broken: None });
         Ok(Arc::new(Self { spec, state, sleepers: Sleepers::default() }))
     }
 
@@ -78,7 +87,8 @@ impl World {
     pub fn target(self: &Arc<Self>) -> Target {
         let spec = &self.spec;
         let (config, replicas) = {
-            let state = self.lock();
+            // The same before the warm-up and after it: nobody has acted yet.
+            let state = self.peek();
             let stable = state.fleet.stable();
             let config = stable.first().map(|server| server.running.config.clone());
             (config.unwrap_or_else(|| spec.config.clone()), stable.len().max(1) as u32)
@@ -112,14 +122,24 @@ impl World {
         Some(snapshot.render(&server.identity))
     }
 
+    /// The world as it lives.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.peek();
+        if let Some(at_s) = state.warm_at_s.take() {
+            state.fleet.advance_to(at_s);
+        }
+        state
+    }
+
+    /// The world, perhaps before its warm-up.
+    fn peek(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held left a fleet that is whole: every mutation ends in a valid state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> Millis {
-        let state = self.lock();
-        state.fleet.moment(state.fleet.now_s)
+        let state = self.peek();
+        state.fleet.moment(state.warm_at_s.unwrap_or(state.fleet.now_s))
     }
 
     /// Lets the world live until `at`. Written down first: what anyone has seen, a later life will see again.

@@ -419,3 +419,43 @@ fn end_effect(sql: &mut Sql<'_>, key: &str, data: &[u8]) -> rusqlite::Result<()>
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Elements in whole lists, elements in deltas, and the longest chain of deltas of a list that begins with `length`
+    /// elements and gets `growth` more with every version.
+    fn kept(length: usize, growth: usize) -> (usize, usize, u64) {
+        let (mut whole, mut delta, mut since, mut longest) = (0, 0, 0, 0);
+        for version in 2..=20_000_u64 {
+            let items = length + growth * version as usize;
+            if is_snapshot(version, items) {
+                (whole, since) = (whole + items, 0);
+            } else {
+                (delta, since) = (delta + growth.max(1), since + 1);
+                assert!(
+                    since <= 50.max(2 * items as u64),
+                    "a chain of {since} for {items} elements"
+                );
+                longest = longest.max(since);
+            }
+        }
+        (whole, delta, longest)
+    }
+
+    #[test]
+    fn whole_lists_take_no_more_room_than_what_was_added_and_chains_stay_short() {
+        for (length, growth) in [(0, 1), (0, 2), (3, 0), (70, 0), (1_000, 0), (10, 5)] {
+            let (whole, delta, longest) = kept(length, growth);
+            assert!(whole <= 2 * delta + 60, "{whole} whole, {delta} added");
+            assert!(growth > 0 || longest < 50.max(2 * length as u64), "{longest}");
+        }
+        assert!(
+            !is_snapshot(1, 0)
+                && !is_snapshot(49, 0)
+                && is_snapshot(50, 50)
+                && !is_snapshot(50, 51)
+        );
+    }
+}

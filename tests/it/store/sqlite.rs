@@ -172,8 +172,8 @@ async fn a_long_thread_is_kept_as_deltas() {
     drop(rig);
     let bytes = std::fs::metadata(&path).unwrap().len();
     println!("200 turns of 1.1 kB: {} KiB", bytes / 1024);
-    // 215 KiB of text that does not compress below half, kept once as state, once as journal, and in four whole
-    // values. Whole state per checkpoint would be 10 MiB and more.
+    // 215 KiB of text that does not compress below half, kept once as state, once as journal, and whole at versions 50, 100 and 200.
+    // Whole state per checkpoint would be 10 MiB and more.
     assert!(bytes <= 1 << 20, "{bytes} bytes");
 }
 
