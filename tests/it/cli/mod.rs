@@ -1,9 +1,12 @@
 //! Behaviour of the command line: what is printed, and the exit codes that scripts rely on.
 
 mod bad_input;
+mod commands;
+mod contract;
 mod graphs;
 mod help;
 mod keys;
 mod scenarios;
 mod store;
 pub mod support;
+mod trouble;
