@@ -18,13 +18,14 @@ pub struct ProxySettings {
     pub state: PathBuf,
 }
 
-/// Runs a proxy in this process until `shutdown`.
+/// Runs a proxy in this process until `shutdown`. Once it listens, `announce` learns where.
 pub async fn run_proxy(
     settings: ProxySettings,
+    announce: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let options = ProxyOptions::new(settings.listen, settings.control, settings.state);
-    Ok(proxy::run(options, shutdown).await?)
+    Ok(proxy::run(options, announce, shutdown).await?)
 }
 
 /// The file in which a deployment's proxy keeps its table.

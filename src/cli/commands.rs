@@ -21,7 +21,7 @@ pub(super) async fn dispatch(cli: Cli) -> Result<Exit, Error> {
         Command::Serve(args) => serve::serve(common, &args).await,
         Command::Mcp(args) => super::mcp::mcp(common, &args).await,
         Command::Keys { command } => keys::keys(common, &command).await,
-        Command::Proxy(args) => proxy(args).await,
+        Command::Proxy(args) => proxy(common, &args).await,
         Command::Simulate(args) => simulate(common, &args).await,
         Command::Load(args) => load(common, &args).await,
         Command::Up => up(common, true).await,
@@ -149,9 +149,22 @@ async fn tools(common: &Common, command: &args::Tools) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-async fn proxy(args: args::Proxy) -> Result<Exit, Error> {
-    let settings = ProxySettings { listen: args.listen, control: args.control, state: args.state };
-    run_proxy(settings, stopped()).await?;
+async fn proxy(common: &Common, args: &args::Proxy) -> Result<Exit, Error> {
+    let settings = ProxySettings {
+        listen: args.listen,
+        control: args.control.clone(),
+        state: args.state.clone(),
+    };
+    let json = is_json(common);
+    let announce = |listen: std::net::SocketAddr| {
+        let url = format!("http://{listen}");
+        if json {
+            println!("{}", json!({"url": url}));
+        } else {
+            println!("the proxy takes requests at {url}");
+        }
+    };
+    run_proxy(settings, announce, stopped()).await?;
     Ok(Exit::Done)
 }
 

@@ -25,12 +25,17 @@ use super::{Error, ProxyOptions, control};
 /// Pause after a connection could not be taken, which mostly means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs a proxy on the machine's clock until `shutdown`, and then until its streams have ended.
+/// Runs a proxy on the machine's clock until `shutdown`, and then until its streams have ended. Once it listens,
+/// `announce` learns where.
 ///
 /// Errors: see [`Proxy::bind`].
-pub async fn run(options: ProxyOptions, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(
+    options: ProxyOptions,
+    announce: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let proxy = Proxy::bind(options, Arc::new(SystemClock)).await?;
-    tracing::info!(listen = %proxy.listen(), "the proxy takes requests");
+    announce(proxy.listen());
     proxy.serve(shutdown).await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::support::run;
 
-fn check(name: &str, text: &str) {
+pub fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/cli/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -18,7 +18,11 @@ fn check(name: &str, text: &str) {
 fn help_is_as_it_was_agreed() {
     let folder = tempfile::tempdir().unwrap();
     check("help.txt", &run(folder.path(), &["--help"]).out);
-    check("optimize.txt", &run(folder.path(), &["optimize", "--help"]).out);
+    for command in ["optimize", "resume", "threads", "graph", "tools", "serve"] {
+        let help = run(folder.path(), &[command, "--help"]);
+        assert_eq!(help.code, 0, "{}", help.err);
+        check(&format!("{command}.txt"), &help.out);
+    }
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 mod advised;
 mod bad_input;
+mod commands;
+mod contract;
 mod graphs;
 mod help;
 mod keys;
 mod scenarios;
 mod store;
 pub mod support;
+mod trouble;
