@@ -14,8 +14,7 @@ fn what_cannot_be_tried_is_advised_with_the_commands_to_do_it() {
         "name": "more seats", "deployment": "theirs", "config": {"max_num_seqs": 64},
         "change": {"max_num_seqs": {"from": 4, "to": 64}}, "rationale": "it queues", "prediction": null,
     });
-    let objective =
-        json!({"deployment": "theirs", "targets": [], "keep": [], "improve": "ttft"});
+    let objective = json!({"deployment": "theirs", "targets": [], "keep": [], "improve": "ttft"});
     let args = json!({"proposal": proposal, "objective": objective}).to_string();
     let call = ["--config", "theirs.yaml", "tools", "call", "run_trial", &args, "--yes"];
     let ended = run(folder.path(), &call);
