@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::added::Added;
 use super::catalogue::Shelf;
 use super::up::Host;
 use super::{Error, Settings, models, sources, targets};
@@ -11,7 +12,7 @@ use crate::domain::Objective;
 use crate::nodes::{Check, Factory, Parts};
 use crate::runtime::{Runtime, RuntimeParts};
 use crate::store;
-use crate::tools::{Registry, Services};
+use crate::tools::{Registry, Services, Targets};
 
 /// Longest answer of one generation [tokens]: it is reserved against the provider's token rate.
 const COMPLETION_TOKENS_MAX: u32 = 2_000;
@@ -27,6 +28,8 @@ pub(super) struct Assembled {
     pub(super) store: store::Store,
     pub(super) simulated: bool,
     pub(super) hosts: Vec<Host>,
+    /// Deployments that the config file does not declare.
+    pub(super) added: Added,
     rng: Mutex<SeededRng>,
 }
 
@@ -48,7 +51,7 @@ pub(super) async fn assemble(
     let chosen = models::choose(&settings.model, settings.seed)?;
     let fleet = targets::fleet(settings, scope).await?;
     let services = Services {
-        targets: fleet.targets,
+        targets: Arc::new(Targets::new(fleet.targets)),
         documents: store.documents.clone(),
         clock: fleet.clock.clone(),
         fleet: if fleet.simulated { scope.to_owned() } else { "this host".to_owned() },
@@ -59,11 +62,10 @@ pub(super) async fn assemble(
     };
     let registry = Arc::new(Registry::new(services, manifests)?);
     let shelf = Shelf::read(settings, &registry)?;
-    let system = shelf.now().prompts.get("system.md").cloned().unwrap_or_default();
     let nodes = Factory::new(Parts {
         registry: registry.clone(),
         model: chosen.model,
-        system_prompt: system.into(),
+        system_prompt: shelf.system(),
         completion_tokens_max: COMPLETION_TOKENS_MAX,
         checks: BTreeMap::from([("Objective".to_owned(), objective as Check)]),
     });
@@ -77,7 +79,18 @@ pub(super) async fn assemble(
     let (clock, simulated, hosts) = (fleet.clock, fleet.simulated, fleet.hosts);
     let model_line = chosen.line;
     let rng = Mutex::new(SeededRng::stream(unique_seed(), "thread ids"));
-    Ok(Assembled { runtime, registry, shelf, clock, model_line, store, simulated, hosts, rng })
+    Ok(Assembled {
+        runtime,
+        registry,
+        shelf,
+        clock,
+        model_line,
+        store,
+        simulated,
+        hosts,
+        added: Added::default(),
+        rng,
+    })
 }
 
 /// An objective that nobody can work towards is no answer, whoever gave it.

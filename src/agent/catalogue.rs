@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
+
 use super::sources::Texts;
 use super::{Agent, Error, Settings, graphs, sources};
 use crate::graph::Graph;
@@ -21,6 +23,8 @@ pub(super) struct Catalogue {
 pub(super) struct Shelf {
     now: RwLock<Arc<Catalogue>>,
     seen: Mutex<u64>,
+    /// `system.md` of the moment: what every conversation begins with belongs to no graph.
+    system: Arc<ArcSwap<String>>,
 }
 
 /// A graph file that was read again.
@@ -38,8 +42,14 @@ impl Shelf {
         let seen = stamp(settings);
         let prompts = sources::prompts(settings.prompts.as_deref())?;
         let graphs = graphs::load_all(settings, registry, &prompts)?;
+        let system = Arc::new(ArcSwap::from_pointee(system_of(&prompts)));
         let now = RwLock::new(Arc::new(Catalogue { graphs, prompts }));
-        Ok(Self { now, seen: Mutex::new(seen) })
+        Ok(Self { now, seen: Mutex::new(seen), system })
+    }
+
+    /// `system.md`, of whichever moment it is read in.
+    pub(super) fn system(&self) -> Arc<ArcSwap<String>> {
+        self.system.clone()
     }
 
     /// What new runs use now.
@@ -53,13 +63,30 @@ impl Agent {
     ///
     /// Errors: a folder that cannot be read.
     pub fn reload_if_changed(&self) -> Result<Vec<Reloaded>, Error> {
-        let shelf = &self.parts().shelf;
+        let mut seen = self.parts().shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(self.settings());
-        let mut seen = shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == stamp {
             return Ok(Vec::new());
         }
         *seen = stamp;
+        self.reload()
+    }
+
+    /// Changes files while nobody else changes or reads them, and reads them again. What is refused of others by then is logged.
+    pub(super) fn alone<T>(&self, change: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let mut seen = self.parts().shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = change()?;
+        *seen = stamp(self.settings());
+        for Reloaded { what, refused } in self.reload()? {
+            if let Some(error) = refused {
+                tracing::warn!(graph = what, %error, "refused; the last valid version stays");
+            }
+        }
+        Ok(done)
+    }
+
+    fn reload(&self) -> Result<Vec<Reloaded>, Error> {
+        let shelf = &self.parts().shelf;
         let before = shelf.now();
         let prompts = sources::prompts(self.settings().prompts.as_deref())?;
         let (graphs, refused) =
@@ -73,10 +100,15 @@ impl Agent {
         reloaded.extend(
             refused.into_iter().map(|(what, error)| Reloaded { what, refused: Some(error) }),
         );
+        shelf.system.store(Arc::new(system_of(&prompts)));
         let next = Arc::new(Catalogue { graphs, prompts });
         *shelf.now.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(reloaded)
     }
+}
+
+fn system_of(prompts: &Texts) -> String {
+    prompts.get("system.md").cloned().unwrap_or_default()
 }
 
 /// Something that differs when a file of the folders was changed, made or removed. What is built in never does.

@@ -46,7 +46,7 @@ pub(super) async fn pulse(parts: &Assembled) -> Vec<Check> {
         Err(error) => Check::new("store", Some(false), error.problem().to_string()),
     };
     let mut checks = vec![store];
-    for (name, target) in &parts.registry.services().targets {
+    for (name, target) in parts.registry.services().targets.now().iter() {
         let kind = if parts.simulated { "simulated" } else { "real" };
         let deployment = &target.deployment;
         let detail = format!("{kind} {} serving {}", deployment.engine, deployment.served_model);

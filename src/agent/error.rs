@@ -40,6 +40,62 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// Graphs or prompts that come with the program: there is no file to write.
+    #[error("the {what} of this server are built in: there is no file to change")]
+    BuiltIn {
+        /// `graphs` or `prompts`.
+        what: &'static str,
+        /// The flag that names a folder.
+        flag: &'static str,
+    },
+    /// A name that nothing can be written under.
+    #[error("`{name}` is no name of a {what} here: {expected}")]
+    InvalidName {
+        /// `graph` or `prompt`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// Another version is there than the one that should be replaced.
+    #[error("{}", stale(what, name, current.as_deref()))]
+    Stale {
+        /// `graph` or `prompt`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The version that is there; `None`: there is none.
+        current: Option<String>,
+    },
+    /// A new graph whose file has the graph of another name.
+    #[error("{file} is there, and is the file of another graph")]
+    NameTaken {
+        /// File.
+        file: String,
+    },
+    /// A deployment that the config file declares: only the file says what it is.
+    #[error("deployment `{0}` is declared in the config file")]
+    Declared(String),
+    /// A deployment of this name is there.
+    #[error("there is a deployment `{0}` already")]
+    DeploymentExists(String),
+    /// A deployment that a rollout changes.
+    #[error("rollout `{rollout}` goes on at deployment `{name}`")]
+    DeploymentBusy {
+        /// Deployment.
+        name: String,
+        /// Its rollout.
+        rollout: String,
+    },
+    /// A simulated fleet, which no other deployment can be beside.
+    #[error(
+        "the fleet of this server is simulated: it owns the clock, and nothing real can be beside it"
+    )]
+    SimulatedFleet,
+    /// A deployment that cannot be added.
+    #[error("the deployment cannot be added: {0}")]
+    InvalidDeployment(String),
     /// No such thread.
     #[error("there is no thread `{0}` in this store")]
     UnknownThread(String),
@@ -87,6 +143,13 @@ pub enum Error {
     Load(#[from] loadgen::Error),
 }
 
+fn stale(what: &str, name: &str, current: Option<&str>) -> String {
+    match current {
+        Some(version) => format!("{what} `{name}` is there, as version {version}"),
+        None => format!("there is no {what} `{name}`"),
+    }
+}
+
 impl Coded for Error {
     fn code(&self) -> &'static str {
         match self {
@@ -94,6 +157,15 @@ impl Coded for Error {
             Self::Argument { .. } => "agent.argument",
             Self::Graph { .. } => "agent.graph_refused",
             Self::UnknownGraph { .. } => "agent.unknown_graph",
+            Self::Declared(_) => "agent.declared",
+            Self::DeploymentExists(_) => "agent.deployment_exists",
+            Self::DeploymentBusy { .. } => "agent.deployment_busy",
+            Self::SimulatedFleet => "agent.simulated_fleet",
+            Self::InvalidDeployment(_) => "agent.invalid_deployment",
+            Self::BuiltIn { .. } => "agent.built_in",
+            Self::InvalidName { .. } => "agent.invalid_name",
+            Self::Stale { .. } => "agent.stale",
+            Self::NameTaken { .. } => "agent.name_taken",
             Self::UnknownThread(_) => "agent.unknown_thread",
             Self::Io { .. } => "agent.io",
             Self::NoKey => "agent.no_key",
@@ -122,6 +194,23 @@ impl Coded for Error {
             Self::UnknownThread(_) => {
                 "`perf-agent threads list` shows them; --store names another store".to_owned()
             }
+            Self::BuiltIn { flag, .. } => {
+                format!(
+                    "start the server with {flag} FOLDER, a folder of files that may be changed"
+                )
+            }
+            Self::Declared(_) => "change the file, and start the server again".to_owned(),
+            Self::DeploymentExists(_) => "change it with PUT, or choose another name".to_owned(),
+            Self::DeploymentBusy { .. } => "wait for it, or abort it".to_owned(),
+            Self::SimulatedFleet => {
+                "start the server with --config and a real deployment in it".to_owned()
+            }
+            Self::InvalidDeployment(_) => "see docs/config.md, `launcher: external`".to_owned(),
+            Self::InvalidName { .. } => "change the path or the text".to_owned(),
+            Self::Stale { .. } => {
+                "read it again, and repeat the change on what is there".to_owned()
+            }
+            Self::NameTaken { .. } => "choose another name".to_owned(),
             Self::NoKey => "set GROQ_API_KEY, or run with `--model expert`".to_owned(),
             Self::NotInCatalogue { .. } => {
                 "leave it out (rules only, no simulation), or use a listed name".to_owned()

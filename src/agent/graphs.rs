@@ -43,10 +43,20 @@ pub(super) fn load_what_is_valid(
     prompts: &Texts,
     before: &Catalogue,
 ) -> Result<(BTreeMap<String, Arc<Graph>>, Vec<(String, Error)>), Error> {
+    let sources = sources::graphs(settings.graphs.as_deref())?;
+    Ok(what_is_valid(sources, registry, prompts, before))
+}
+
+/// The valid graphs of these files, and what was refused: see [`load_what_is_valid`].
+pub(super) fn what_is_valid(
+    sources: Vec<Source>,
+    registry: &Registry,
+    prompts: &Texts,
+    before: &Catalogue,
+) -> (BTreeMap<String, Arc<Graph>>, Vec<(String, Error)>) {
     let mut vocabulary = vocabulary::vocabulary(registry, prompts);
     let mut refused = Vec::new();
-    for (source, outline) in in_order(sources::graphs(settings.graphs.as_deref())?, &mut vocabulary)
-    {
+    for (source, outline) in in_order(sources, &mut vocabulary) {
         match load(&source, &vocabulary) {
             Ok(graph) => drop(vocabulary.graphs.insert(graph.name.clone(), graph)),
             Err(error) => {
@@ -65,7 +75,7 @@ pub(super) fn load_what_is_valid(
         }
     }
     let graphs = vocabulary.graphs.into_iter().map(|(name, graph)| (name, Arc::new(graph)));
-    Ok((graphs.collect(), refused))
+    (graphs.collect(), refused)
 }
 
 /// Loads files into the vocabulary, those first that others need.

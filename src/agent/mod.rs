@@ -1,5 +1,6 @@
 //! Assembly, and [`Agent`], the one door for every edge.
 
+mod added;
 mod assembly;
 mod catalogue;
 mod config;
@@ -8,6 +9,7 @@ mod doctor;
 mod door;
 mod drivers;
 mod edge;
+mod edits;
 mod error;
 mod graphs;
 mod instances;
@@ -26,6 +28,7 @@ mod threads;
 mod up;
 mod vocabulary;
 
+pub use crate::serving::Reach;
 pub use catalogue::Reloaded;
 pub use config::{
     ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment, RetentionSettings,
@@ -34,6 +37,7 @@ pub use data_plane::{ProxySettings, run_proxy};
 pub use doctor::Check;
 pub use door::{Agent, Goal};
 pub use drivers::{Drivers, Seen, Watch};
+pub use edits::{Expected, Text, Written};
 pub use error::Error;
 pub use graphs::{Drawing, graph_schema};
 pub use instances::{Sample, Scrape, Sighting};
@@ -46,6 +50,8 @@ pub type JournalEntry = crate::runtime::Event;
 /// A thread at one of its checkpoints.
 pub type ThreadState = crate::runtime::ThreadState;
 
+/// Something wrong with a graph file.
+pub type Finding = crate::graph::Finding;
 /// A change to a thread's state.
 pub type StateUpdate = crate::runtime::Update;
 /// What to do with a run that goes on.

@@ -10,7 +10,7 @@ use crate::base::{Clock, SystemClock};
 use crate::domain::{Backend, Deployment, GpuSpec, ModelSpec};
 use crate::serving::process::{ProcessLauncher, ProcessOptions};
 use crate::serving::simulated::{World, WorldSpec};
-use crate::serving::{Backends, EmbeddedProxy, GpuProbe, Launcher, Scraped, Target, gpu};
+use crate::serving::{Backends, EmbeddedProxy, GpuProbe, Launcher, Reach, Scraped, Target, gpu};
 use crate::sim;
 use crate::tools::TrialMode;
 
@@ -39,7 +39,7 @@ pub(super) async fn fleet(settings: &Settings, scope: &str) -> Result<Fleet, Err
                         hosts.push(host);
                         target
                     }
-                    DeploymentConfig::External(external) => watched(external, &clock)?,
+                    DeploymentConfig::External(external) => watched(external, &clock, None)?,
                     // `ConfigFile::check` refuses a simulated one beside others.
                     DeploymentConfig::Simulated { .. } => continue,
                 };
@@ -128,7 +128,14 @@ fn options(config: &ProcessDeployment, trials_yield: bool) -> ProcessOptions {
     }
 }
 
-fn watched(config: &ExternalDeployment, clock: &Arc<dyn Clock>) -> Result<Target, Error> {
+/// A server that somebody else runs; `reach`: it was named by a caller, so each look at it passes that guard.
+///
+/// Errors: [`Error::NotInCatalogue`].
+pub(super) fn watched(
+    config: &ExternalDeployment,
+    clock: &Arc<dyn Clock>,
+    reach: Option<Arc<dyn Reach>>,
+) -> Result<Target, Error> {
     let deployment = Deployment {
         name: config.name.clone(),
         engine: config.engine,
@@ -144,7 +151,11 @@ fn watched(config: &ExternalDeployment, clock: &Arc<dyn Clock>) -> Result<Target
         id: format!("{}-{index}", config.name),
         url: url.clone(),
     };
-    let backends = Backends::Fixed(config.endpoints.iter().enumerate().map(backend).collect());
+    let all = config.endpoints.iter().enumerate().map(backend).collect();
+    let backends = match reach {
+        Some(reach) => Backends::Guarded(all, reach),
+        None => Backends::Fixed(all),
+    };
     let observe =
         Scraped::start(&deployment, backends, Default::default(), clock.clone(), None, None)?;
     Ok(Target { deployment, observe, launcher: None, traffic: None, load: None, gpus: gpus() })

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::security::Scope;
 use crate::agent;
@@ -28,6 +28,14 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// Work that was stopped from outside, or broke.
+    #[error("the work did not finish: {0}")]
+    Interrupted(String),
+    /// A write that does not say which version it replaces.
+    #[error(
+        "a write says which version it replaces, in `If-Match`, or `If-None-Match: *` where there is none"
+    )]
+    PreconditionMissing,
     /// A value that no request may have.
     #[error("{0}")]
     InvalidRequest(String),
@@ -47,6 +55,17 @@ pub enum Error {
         name: String,
         /// What there is.
         known: String,
+    },
+    /// A deployment whose servers would be started by a request.
+    #[error("`launcher: {0}` is not added by a request: what a caller says is never executed")]
+    LauncherRefused(String),
+    /// An address that this server does not call.
+    #[error("`{url}`: {detail}")]
+    Endpoint {
+        /// Address.
+        url: String,
+        /// Why not.
+        detail: String,
     },
     /// Nothing is kept under this id.
     #[error("there is no {what} `{id}`")]
@@ -171,11 +190,15 @@ impl Coded for Error {
             Self::Agent(error) => error.code(),
             Self::Run(_) => "agent.run_failed",
             Self::Body { .. } => "api.invalid_body",
+            Self::Interrupted(_) => "api.interrupted",
+            Self::PreconditionMissing => "api.precondition_missing",
             Self::InvalidRequest(_) => "api.invalid_request",
             Self::Store(_) => "runtime.store",
             Self::ThreadExists(_) => "api.thread_exists",
             Self::NothingAsked(_) => "api.nothing_asked",
             Self::NoDeployment { .. } => "api.unknown_deployment",
+            Self::LauncherRefused(_) => "api.launcher_refused",
+            Self::Endpoint { .. } => "api.invalid_endpoint",
             Self::NotKept { .. } => "api.not_found",
             Self::TaskExists(_) => "api.task_exists",
             Self::TrialRuns(_) => "api.trial_runs",
@@ -208,6 +231,14 @@ impl Coded for Error {
         match self {
             Self::Agent(error) => error.hint(),
             Self::Run(problem) | Self::Store(problem) => problem.hint.clone(),
+            Self::LauncherRefused(_) => {
+                "declare it in the config file; `launcher: external` can be added".to_owned()
+            }
+            Self::Endpoint { .. } => {
+                "give base URLs of servers of this machine, or of hosts in PERF_AGENT_SCRAPE_ALLOW"
+                    .to_owned()
+            }
+            Self::PreconditionMissing => "GET answers the version as `ETag`".to_owned(),
             Self::ThreadExists(_) => "delete it first, or copy to another".to_owned(),
             Self::Body { .. } | Self::NoRoute(_) | Self::Method { .. } => {
                 "compare with /openapi.json".to_owned()
@@ -247,6 +278,7 @@ impl Coded for Error {
             | Self::NotKept { .. }
             | Self::InvalidRequest(_)
             | Self::InvalidOption(_)
+            | Self::Interrupted(_)
             | Self::IdempotencyKey
             | Self::NoRandomness => String::new(),
         }
@@ -279,6 +311,16 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         }
         "runtime.fork_in_doubt" | "runtime.thread_exists" => StatusCode::CONFLICT,
         "api.not_found" => StatusCode::NOT_FOUND,
+        "api.precondition_missing" => StatusCode::PRECONDITION_REQUIRED,
+        "agent.graph_refused" | "agent.not_in_catalogue" => StatusCode::UNPROCESSABLE_ENTITY,
+        "agent.built_in"
+        | "agent.stale"
+        | "agent.name_taken"
+        | "agent.declared"
+        | "agent.deployment_exists"
+        | "agent.deployment_busy"
+        | "agent.simulated_fleet" => StatusCode::CONFLICT,
+        "api.launcher_refused" => StatusCode::FORBIDDEN,
         "api.unauthenticated" => StatusCode::UNAUTHORIZED,
         "api.rate_limited" => StatusCode::TOO_MANY_REQUESTS,
         "api.idempotency_mismatch" => StatusCode::UNPROCESSABLE_ENTITY,
@@ -324,7 +366,7 @@ impl IntoResponse for Error {
         if status.is_server_error() {
             tracing::error!(code = problem.code, "{problem}");
         }
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
@@ -332,8 +374,13 @@ impl IntoResponse for Error {
             "code": problem.code,
             "hint": problem.hint,
         });
+        if let Self::Agent(error) = &self {
+            add_details(&mut body, error);
+        }
         let content = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (status, content, body.to_string()).into_response();
+        // For layers whose refusals have another shape.
+        response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
         match self {
             Self::Unauthenticated => {
@@ -346,6 +393,46 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+/// What some problems say beside their text, for programs.
+fn add_details(body: &mut Value, error: &agent::Error) {
+    match error {
+        agent::Error::Graph { findings, .. } => body["findings"] = json!(shown(findings)),
+        agent::Error::Stale { current, .. } => body["current"] = json!(current),
+        _ => {}
+    }
+}
+
+/// Findings of the loader.
+pub(super) fn shown(findings: &[agent::Finding]) -> Vec<FindingBody> {
+    let one = |finding: &agent::Finding| FindingBody {
+        code: finding.code.to_owned(),
+        file: finding.file.clone(),
+        line: finding.line,
+        column: finding.column,
+        message: finding.message.clone(),
+        hint: finding.hint.clone(),
+    };
+    findings.iter().map(one).collect()
+}
+
+/// Something wrong with a graph file.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Finding)]
+pub(super) struct FindingBody {
+    /// `PA0xx`, stable.
+    code: String,
+    /// Name of the file.
+    file: String,
+    /// Line, from 1.
+    line: u64,
+    /// Column in characters, from 1.
+    column: u64,
+    /// What is wrong and what was expected.
+    message: String,
+    /// What to do; may be empty.
+    hint: String,
 }
 
 /// A problem as a page; the shape of every error.
@@ -364,4 +451,10 @@ pub(super) struct ProblemBody {
     code: String,
     /// What to do; may be empty.
     hint: String,
+    /// With `agent.graph_refused`: everything that is wrong, at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Vec<FindingBody>>,
+    /// With `agent.stale`: the version that is there; `null`: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<String>,
 }

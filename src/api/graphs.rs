@@ -2,13 +2,16 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Error;
-use super::body::Body;
+use super::body::{Body, Text};
+use super::error::FindingBody;
 use super::params::Params;
+use super::precondition::{Precondition, etag};
 use super::state::App;
 use crate::agent::{self, Drawing};
 
@@ -33,21 +36,29 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Graph>>, Err
     graphs.map(Json)
 }
 
-/// A graph: its nodes, its edges with their conditions, the schemas of its channels.
+/// A graph: its nodes, its edges with their conditions, the schemas of its channels, and `text`, its file. `ETag` is the
+/// version of the file, which a PUT names in `If-Match`.
 #[utoipa::path(
     get, path = "/graphs/{name}", tag = "graphs",
     params(("name" = String, Path, description = "The graph")),
-    responses((status = 200, body = Object), (status = 404, body = super::error::ProblemBody)),
+    responses(
+        (status = 200, body = Object, headers(("ETag" = String, description = "Version of its file"))),
+        (status = 404, body = super::error::ProblemBody),
+    ),
 )]
 pub(super) async fn show(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<(HeaderMap, Json<Value>), Error> {
     let shape = app.agent().graph_shape(&name)?;
+    // Of the file as it is now: it may be newer than what new runs use, or gone.
+    let file = app.agent().graph_text(&name)?;
     let edges = shape.edges.iter();
     let edges = edges.map(|edge| json!({"from": edge.from, "to": edge.to, "when": edge.when}));
-    Ok(Json(json!({
+    let tag = file.iter().flat_map(|file| etag(&file.version)).collect();
+    let shown = Json(json!({
         "name": shape.name,
+        "text": file.map(|file| file.text),
         "description": shape.description,
         "nodes": shape.nodes,
         "edges": edges.collect::<Vec<_>>(),
@@ -55,7 +66,63 @@ pub(super) async fn show(
         "output": shape.output,
         "state": shape.state,
         "context": shape.context,
-    })))
+    }));
+    Ok((tag, shown))
+}
+
+/// A text that was written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Replaced {
+    /// Name of the graph, or file name of the prompt.
+    name: String,
+    /// Its version now, as in `ETag`.
+    version: String,
+}
+
+/// A write and its answer: 201 where there was nothing before.
+pub(super) type Put = (StatusCode, [(HeaderName, HeaderValue); 1], Json<Replaced>);
+
+/// Writes a text off the async threads: it means to load every graph.
+pub(super) async fn written(
+    app: &App,
+    name: String,
+    write: impl FnOnce(&agent::Agent, &str) -> Result<agent::Written, agent::Error> + Send + 'static,
+) -> Result<Put, Error> {
+    let agent = app.agent().clone();
+    let work = tokio::task::spawn_blocking(move || write(&agent, &name).map(|done| (name, done)));
+    let (name, done) = work.await.map_err(|error| Error::Interrupted(error.to_string()))??;
+    let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
+    let tag = etag(&done.version);
+    Ok((status, tag, Json(Replaced { name, version: done.version })))
+}
+
+/// Writes the file of a graph in the folder of `--graphs`; the next run uses it, runs that go on keep theirs.
+///
+/// Everything that is wrong with it, or with graphs that use it, is told at once, and nothing is written then.
+#[utoipa::path(
+    put, path = "/graphs/{name}", tag = "graphs",
+    params(
+        ("name" = String, Path, description = "The graph: as its text says"),
+        ("If-Match" = Option<String>, Header, description = "The version that is replaced, as `ETag` of GET; `*`: any"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: there is none of that name yet"),
+    ),
+    request_body(content = String, description = "YAML", content_type = "application/yaml"),
+    responses(
+        (status = 200, body = Replaced, headers(("ETag" = String, description = "Its version now"))),
+        (status = 201, body = Replaced, headers(("ETag" = String, description = "Its version now"))),
+        (status = 409, description = "Another version is there, or nothing can be changed here", body = super::error::ProblemBody),
+        (status = 422, description = "It is refused: `findings` are all there are", body = super::error::ProblemBody),
+        (status = 428, description = "Which version is replaced is not said", body = super::error::ProblemBody),
+        (status = "4XX", body = super::error::ProblemBody),
+    ),
+)]
+pub(super) async fn put(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Precondition(expected): Precondition,
+    Text(text): Text,
+) -> Result<Put, Error> {
+    written(&app, name, move |agent, name| agent.put_graph(name, &text, &expected)).await
 }
 
 /// How to draw.
@@ -113,8 +180,8 @@ pub(super) struct Checked {
     ok: bool,
     /// Name of the graph, when it is fine.
     name: Option<String>,
-    /// Each with `code`, `line`, `column`, `message`, `hint`.
-    findings: Vec<Value>,
+    /// Everything that is wrong.
+    findings: Vec<FindingBody>,
     /// The findings with the lines they are about.
     rendered: String,
 }
@@ -136,16 +203,8 @@ pub(super) async fn check(
             rendered: String::new(),
         })),
         Err(agent::Error::Graph { findings, rendered }) => {
-            let shown = findings.iter().map(|finding| {
-                json!({
-                    "code": finding.code,
-                    "line": finding.line,
-                    "column": finding.column,
-                    "message": finding.message,
-                    "hint": finding.hint,
-                })
-            });
-            Ok(Json(Checked { ok: false, name: None, findings: shown.collect(), rendered }))
+            let findings = super::error::shown(&findings);
+            Ok(Json(Checked { ok: false, name: None, findings, rendered }))
         }
         Err(error) => Err(error.into()),
     }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Error;
 use super::body::Body;
@@ -13,8 +13,9 @@ use super::params::Params;
 use super::state::App;
 
 /// Which deployment, and how far back.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Window {
     /// Name; left out: the only one there is.
     #[serde(default)]
@@ -44,10 +45,7 @@ async fn part(app: &App, window: &Window, fields: &[&str]) -> Result<Json<Value>
 /// TTFT, ITL, TPOT, E2E, time in the queue and in prefill [ms], as the server counts them; `client`: as users got them.
 #[utoipa::path(
     get, path = "/metrics/latency", tag = "metrics",
-    params(
-        ("deployment" = Option<String>, Query, description = "Name; left out: the only one there is"),
-        ("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 60"),
-    ),
+    params(Window),
     responses(
         (status = 200, body = Object),
         (status = "4XX", body = super::error::ProblemBody),
@@ -65,10 +63,7 @@ pub(super) async fn latency(
 /// Requests and tokens per second, the batch, the queue, preemptions, errors.
 #[utoipa::path(
     get, path = "/metrics/throughput", tag = "metrics",
-    params(
-        ("deployment" = Option<String>, Query, description = "Name; left out: the only one there is"),
-        ("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 60"),
-    ),
+    params(Window),
     responses(
         (status = 200, body = Object),
         (status = "4XX", body = super::error::ProblemBody),
@@ -95,10 +90,7 @@ pub(super) async fn throughput(
 /// Lengths of prompts and answers, tokens per second and per pass, the KV cache and its hits.
 #[utoipa::path(
     get, path = "/metrics/tokens", tag = "metrics",
-    params(
-        ("deployment" = Option<String>, Query, description = "Name; left out: the only one there is"),
-        ("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 60"),
-    ),
+    params(Window),
     responses(
         (status = 200, body = Object),
         (status = "4XX", body = super::error::ProblemBody),
@@ -141,14 +133,19 @@ pub(super) async fn gpu(
 }
 
 /// Which series.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Series {
+    /// `ttft_p95_ms`, `generation_tok_s` …: see the tool `query_history`.
+    metric: String,
+    /// Name; left out: the only one there is.
     #[serde(default)]
     deployment: Option<String>,
-    metric: String,
+    /// How far back to look [s]; left out: 600.
     #[serde(default)]
     window_s: Option<u32>,
+    /// Length of a step [s]; left out: 60.
     #[serde(default)]
     step_s: Option<u32>,
 }
@@ -156,12 +153,7 @@ pub(super) struct Series {
 /// One metric as a series, oldest first.
 #[utoipa::path(
     get, path = "/metrics/history", tag = "metrics",
-    params(
-        ("metric" = String, Query, description = "`ttft_p95_ms`, `generation_tok_s` …: see the tool `query_history`"),
-        ("deployment" = Option<String>, Query, description = "Name; left out: the only one there is"),
-        ("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 600"),
-        ("step_s" = Option<u32>, Query, description = "Length of a step [s]; left out: 60"),
-    ),
+    params(Series),
     responses(
         (status = 200, body = Object),
         (status = "4XX", body = super::error::ProblemBody),

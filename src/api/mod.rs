@@ -21,6 +21,7 @@ mod openapi;
 mod optimize;
 mod orchestrator;
 mod params;
+mod precondition;
 mod prompts;
 mod rollouts;
 mod router;

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::agent::OptimizeResult;
+use crate::agent::{ExternalDeployment, OptimizeResult};
 
 /// Title and version; the router adds every route.
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ pub fn document() -> Value {
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
     let _ = generator.subschema_for::<OptimizeResult>();
+    let _ = generator.subschema_for::<ExternalDeployment>();
     for (name, schema) in generator.take_definitions(true) {
         document["components"]["schemas"][name] = schema;
     }

@@ -38,8 +38,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(measurements::history))
         .routes(routes!(measurements::deployments))
         .routes(routes!(measurements::collect))
-        .routes(routes!(deployments::list))
-        .routes(routes!(deployments::show))
+        .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(deployments::show, deployments::replace, deployments::delete))
         .routes(routes!(deployments::config))
         .routes(routes!(deployments::observation))
         .routes(routes!(analysis::analyze))
@@ -59,11 +59,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(optimize::reject))
         .routes(routes!(tools::list))
         .routes(routes!(graphs::list))
-        .routes(routes!(graphs::show))
+        .routes(routes!(graphs::show, graphs::put))
         .routes(routes!(graphs::diagram))
         .routes(routes!(graphs::check))
         .routes(routes!(prompts::list))
-        .routes(routes!(prompts::show))
+        .routes(routes!(prompts::show, prompts::put))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(keys::audit))
@@ -127,6 +127,7 @@ fn cors(origins: Vec<axum::http::HeaderValue>) -> CorsLayer {
         .expose_headers([
             header::LOCATION,
             header::CONTENT_LOCATION,
+            header::ETAG,
             header::RETRY_AFTER,
             HeaderName::from_static("x-error-code"),
             HeaderName::from_static("x-pagination-total"),

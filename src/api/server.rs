@@ -59,6 +59,8 @@ impl Server {
         let taken = |source| Error::Listen { listen: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
         let listen = listener.local_addr().map_err(taken)?;
+        // Before any run goes on: it may need them.
+        agent.take_up_deployments(&security.reach).await?;
         let drivers = Drivers::start(agent).await?;
         let config: Option<Arc<str>> = options.config.map(Into::into);
         let app = App {

@@ -59,7 +59,7 @@ impl<'a> Talk<'a> {
         let spec = &node.spec;
         let state = render_text(&spec.prompt_text, &scope(view))
             .map_err(|message| error::template(&spec.prompt, message))?;
-        let system = Message::System { content: node.parts.system_prompt.to_string() };
+        let system = Message::System { content: node.parts.system_prompt.load().to_string() };
         let mut facts = view.channels.clone();
         facts.insert("context".to_owned(), json!(view.context));
         facts.insert("visits".to_owned(), json!(view.visits));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::graph::{Kind, Node as Definition};
 use crate::llm::ChatModel;
 use crate::runtime::{Node, NodeFactory};
@@ -15,8 +17,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// The model.
     pub model: Arc<dyn ChatModel>,
-    /// Instructions that every agent node begins with: `prompts/system.md`.
-    pub system_prompt: Arc<str>,
+    /// Instructions that every agent node begins with: `prompts/system.md`, which may change while the agent runs.
+    pub system_prompt: Arc<ArcSwap<String>>,
     /// Longest answer of one generation [tokens].
     pub completion_tokens_max: u32,
     /// What a type's schema cannot say, by the type's name: an answer that fails is repaired or refused.

@@ -37,6 +37,6 @@ pub use since_start::since_start;
 pub use tgi::Tgi;
 pub use traits::{
     Dialect, GpuProbe, Health, Launch, Launcher, LoadDriver, LoadSpec, Observe, ObserveContext,
-    Page, Purpose, Running, SeriesPoint, Target, TrafficPlane,
+    Page, Purpose, Reach, Running, SeriesPoint, Target, TrafficPlane,
 };
 pub use vllm::Vllm;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::client_tap::ClientTap;
 use super::http::{get_text, http_client};
 use super::{
-    Dialect, Error, GpuProbe, Launcher, Observe, ObserveContext, Page, PageHistory, Purpose,
+    Dialect, Error, GpuProbe, Launcher, Observe, ObserveContext, Page, PageHistory, Purpose, Reach,
     TrafficPlane, dialect,
 };
 use crate::base::{Clock, Coded, Millis};
@@ -47,6 +47,8 @@ impl Default for ScrapeOptions {
 pub enum Backends {
     /// Always these; all of them are stable.
     Fixed(Vec<Backend>),
+    /// The same, of addresses that a caller gave: every scrape is guarded, and what a server says of a failure is not repeated.
+    Guarded(Vec<Backend>, Arc<dyn Reach>),
     /// Those that a launcher started; stable are those it says.
     Launched(Arc<dyn Launcher>),
 }
@@ -135,7 +137,7 @@ impl Scraped {
 
     async fn scrape_one(&self, at: Millis, backend: &Backend) {
         let url = format!("{}{}", backend.url.trim_end_matches('/'), self.options.path);
-        match get_text(&self.client, &url).await {
+        match self.page(&url).await {
             Ok(text) => {
                 self.history.push(Page { at, backend: backend.id.clone(), text: text.into() });
                 lock(&self.failures).remove(&backend.id);
@@ -147,10 +149,29 @@ impl Scraped {
         }
     }
 
+    async fn page(&self, url: &str) -> Result<String, Error> {
+        let Backends::Guarded(_, reach) = &self.backends else {
+            return get_text(&self.client, url).await;
+        };
+        let client = reach.reach(url, self.timeout()).await;
+        let refused = |detail| Error::Unreachable { endpoint: url.to_owned(), detail };
+        get_text(&client.map_err(refused)?, url).await.map_err(|error| match error {
+            Error::BadAnswer { endpoint, status, .. } => {
+                let detail = "its words are not repeated".to_owned();
+                Error::BadAnswer { endpoint, status, detail }
+            }
+            error => error,
+        })
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.options.timeout_s.max(0.001))
+    }
+
     /// Every backend and whether it is stable, with the config the launcher knows for the stable ones.
     async fn all_backends(&self) -> Result<Vec<(Backend, Option<ServingConfig>)>, Error> {
         match &self.backends {
-            Backends::Fixed(backends) => {
+            Backends::Fixed(backends) | Backends::Guarded(backends, _) => {
                 let stable = |b: &Backend| (b.clone(), Some(self.config.clone()));
                 Ok(backends.iter().map(stable).collect())
             }

@@ -1,6 +1,7 @@
 //! The seams: a dialect is pure; a launcher, a traffic plane, a load driver and a GPU probe act.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -203,6 +204,15 @@ pub struct SeriesPoint {
     pub at: Millis,
     /// Value; `None` where the page did not say.
     pub value: Option<f64>,
+}
+
+/// The guard before calls of addresses that a caller gave.
+#[async_trait]
+pub trait Reach: Send + Sync {
+    /// A client that calls the host of `url` at addresses that were checked now, and nobody else.
+    ///
+    /// Errors: why it is not called, in words.
+    async fn reach(&self, url: &str, timeout: Duration) -> Result<reqwest::Client, String>;
 }
 
 /// Looks at a deployment's past pages.

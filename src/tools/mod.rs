@@ -10,6 +10,7 @@ mod manifest;
 mod metrics;
 mod registry;
 mod rollout;
+mod targets;
 mod tool;
 mod tuning;
 
@@ -18,6 +19,8 @@ pub use error::{Class, Error};
 pub use list::built_in_manifests;
 pub use manifest::{Approval, Effect, Manifest};
 pub use registry::{Description, Registry};
+pub use rollout::rollout_on;
+pub use targets::{ByName, Targets};
 pub use tool::{
     RolloutSettings, Services, Tool, ToolContext, TrialMode, TrialSettings, WindowSettings,
 };

@@ -130,6 +130,7 @@ impl Registry {
     async fn run(&self, entry: &Entry, call: Call<'_>) -> Result<Value, Error> {
         let cx = ToolContext {
             services: self.services.clone(),
+            targets: self.services.targets.now(),
             key: call.key,
             run: call.run,
             consents: call.consents,

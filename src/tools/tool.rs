@@ -1,6 +1,5 @@
 //! What a tool is: types in, types out; the schemas are derived, never typed twice.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Effect, Error};
+use super::{ByName, Effect, Error, Targets};
 use crate::base::{Clock, Documents, EffectKey};
 use crate::serving::Target;
 
@@ -33,7 +32,7 @@ pub trait Tool: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Services {
     /// Deployments by name.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: Arc<Targets>,
     /// Records that outlive a run.
     pub documents: Arc<dyn Documents>,
     /// The clock, which a simulated world may own.
@@ -134,6 +133,8 @@ impl Default for TrialSettings {
 pub struct ToolContext {
     /// Shared services.
     pub services: Arc<Services>,
+    /// Deployments as they were when the call began.
+    pub targets: Arc<ByName>,
     /// Idempotency key of this call.
     pub key: EffectKey,
     /// The run this call belongs to.
@@ -151,10 +152,9 @@ impl ToolContext {
     ///
     /// Errors: [`Error::UnknownDeployment`], with the names there are.
     pub fn target(&self, name: &str) -> Result<&Target, Error> {
-        let targets = &self.services.targets;
-        targets.get(name).ok_or_else(|| Error::UnknownDeployment {
+        self.targets.get(name).ok_or_else(|| Error::UnknownDeployment {
             name: name.to_owned(),
-            known: targets.keys().cloned().collect::<Vec<_>>().join(", "),
+            known: self.targets.keys().cloned().collect::<Vec<_>>().join(", "),
         })
     }
 

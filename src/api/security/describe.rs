@@ -20,24 +20,27 @@ pub(in crate::api) fn describe(document: &mut Value) {
                 Need::Nothing => operation["security"] = json!([]),
                 Need::Scope(scope) => {
                     operation["security"] = json!([{"bearer": [scope]}, {"api_key": [scope]}]);
-                    refusals(&mut operation["responses"]);
+                    refusals(&mut operation["responses"], path.starts_with("/api/v1/"));
                 }
             }
         }
     }
 }
 
-fn refusals(responses: &mut Value) {
+/// `seed`: in the shape of the system that this one replaces.
+fn refusals(responses: &mut Value, seed: bool) {
     let problem = json!({"application/problem+json": {
-        "schema": {"$ref": "#/components/schemas/Problem"},
+        "schema": {"$ref": "#/components/schemas/ProblemDetails"},
     }});
+    let shaped = json!({"application/json": {"schema": {"type": "object"}}});
+    let content = if seed { shaped } else { problem };
     for (status, description) in [
         ("401", "No key, or none that counts"),
         ("403", "The key does not allow this, or the request comes from another site"),
         ("429", "The key asks too often; `Retry-After` says when to ask again"),
     ] {
         if responses.get(status).is_none() {
-            responses[status] = json!({"description": description, "content": problem.clone()});
+            responses[status] = json!({"description": description, "content": content.clone()});
         }
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::Url;
 
+use crate::agent::Reach;
+
 /// Longest call of a webhook.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -157,6 +159,13 @@ impl Outbound {
     /// Whether a webhook may go to this address of this host.
     fn may_be_told(&self, host: &str, address: IpAddr) -> bool {
         !is_never_called(address) && (is_public(address) || names(&self.allow, host))
+    }
+}
+
+#[async_trait]
+impl Reach for Outbound {
+    async fn reach(&self, url: &str, timeout: Duration) -> Result<reqwest::Client, String> {
+        self.reader(&web_url(url)?, false, timeout).await.map_err(Refused::text)
     }
 }
 

@@ -21,9 +21,11 @@ const STARTS: [&str; 2] = ["/optimize", "/test/run"];
 
 /// Every other operation than GET, and the GETs that need more than `read`. What is missing here needs `admin`, and a test
 /// says so.
-const TABLE: [(&str, &str, Scope); 67] = [
+const TABLE: [(&str, &str, Scope); 72] = [
     ("DELETE", "/assistants/{assistant_id}", Scope::Operate),
     ("DELETE", "/checkpoints/threads/{thread_id}", Scope::Operate),
+    // As much as writing the config file is.
+    ("DELETE", "/deployments/{name}", Scope::Admin),
     ("DELETE", "/keys/{id}", Scope::Admin),
     ("DELETE", "/runs/crons/{cron_id}", Scope::Operate),
     ("DELETE", "/store/items", Scope::Operate),
@@ -53,6 +55,7 @@ const TABLE: [(&str, &str, Scope); 67] = [
     ("POST", "/checkpoints/prune", Scope::Operate),
     ("POST", "/checkpoints/search", Scope::Read),
     ("POST", "/checkpoints/writes", Scope::Operate),
+    ("POST", "/deployments", Scope::Admin),
     ("POST", "/graphs/check", Scope::Read),
     ("POST", "/keys", Scope::Admin),
     // Which tools there are, and that none has consent, is said when the server starts.
@@ -91,6 +94,9 @@ const TABLE: [(&str, &str, Scope); 67] = [
     // What was approved could be swapped for something else here.
     ("POST", "/threads/{thread_id}/state", Scope::Approve),
     ("POST", "/threads/{thread_id}/state/checkpoint", Scope::Read),
+    ("PUT", "/deployments/{name}", Scope::Admin),
+    ("PUT", "/graphs/{name}", Scope::Admin),
+    ("PUT", "/prompts/{name}", Scope::Admin),
     ("PUT", "/store/items", Scope::Operate),
 ];
 
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_needs_everything() {
-        let unlisted = need(&Method::PUT, Some("/graphs/{name}"));
+        let unlisted = need(&Method::PUT, Some("/tools"));
         assert_eq!(unlisted, Need::Scope(Scope::Admin));
         assert_eq!(need(&Method::HEAD, Some("/health")), Need::Nothing);
         assert_eq!(need(&Method::POST, Some("/health")), Need::Scope(Scope::Admin));

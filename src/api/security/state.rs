@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::bucket::Buckets;
 use super::{Audit, Caller, Keys, Outbound, SecurityOptions};
-use crate::agent::Agent;
+use crate::agent::{Agent, Reach};
 use crate::api::{Error, guard};
 use crate::base::Clock;
 
@@ -24,6 +24,8 @@ pub(in crate::api) struct Security {
     /// Origins whose pages may call.
     pub(in crate::api) origins: Vec<HeaderValue>,
     pub(in crate::api) outbound: Outbound,
+    /// The same guard, for deployments that callers add.
+    pub(in crate::api) reach: Arc<dyn Reach>,
     pub(in crate::api) webhook_secret: Option<SecretString>,
     pub(in crate::api) clock: Arc<dyn Clock>,
 }
@@ -48,6 +50,7 @@ impl Security {
             buckets: Buckets::new(options.rate_rps),
             audit: Arc::new(Audit::open(options.audit)?),
             origins: origins.collect::<Result<_, _>>()?,
+            reach: Arc::new(options.outbound.clone()),
             outbound: options.outbound,
             webhook_secret: options.webhook_secret,
             clock: options.clock,

@@ -42,7 +42,8 @@ pub(super) async fn declared(
     engine: EngineKind,
 ) -> Result<Option<Deployment>, Refusal> {
     let own = url_of(instance).ok().as_ref().and_then(authority);
-    let endpoints = app.agent().endpoints();
+    let mut endpoints = app.agent().endpoints();
+    endpoints.extend(app.agent().added_endpoints());
     let named = endpoints.iter().find(|(_, endpoint)| {
         own.is_some() && Url::parse(endpoint).ok().as_ref().and_then(authority) == own
     });

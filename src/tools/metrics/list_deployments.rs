@@ -53,7 +53,7 @@ impl Tool for ListDeployments {
 
     async fn call(&self, _args: Args, cx: &ToolContext) -> Result<Output, Error> {
         let mut deployments = Vec::new();
-        for target in cx.services.targets.values() {
+        for target in cx.targets.values() {
             deployments.push(Listed::of(&target.as_served().await?));
         }
         Ok(Output { deployments })

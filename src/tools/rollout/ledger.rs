@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::base::{Problem, RolloutId};
 use crate::rollout::{Lock, Record};
-use crate::tools::{Error, ToolContext};
+use crate::tools::{Error, Services, ToolContext};
 
 const ROLLOUTS: &str = "rollouts";
 const LOCKS: &str = "locks";
@@ -91,9 +91,12 @@ pub(super) async fn unlock(
 
 /// Who holds a deployment, if anybody.
 pub(super) async fn holder(cx: &ToolContext, deployment: &str) -> Result<Option<String>, Problem> {
-    let documents = &cx.services.documents;
-    let place = place(cx, deployment);
-    let held = documents.get(LOCKS, &place).await?;
+    rollout_on(&cx.services, deployment).await
+}
+
+/// The rollout that goes on at a deployment, if one does.
+pub async fn rollout_on(services: &Services, deployment: &str) -> Result<Option<String>, Problem> {
+    let held = services.documents.get(LOCKS, &format!("{}/{deployment}", services.fleet)).await?;
     Ok(held.and_then(|d| d.value["rollout"].as_str().map(str::to_owned)))
 }
 

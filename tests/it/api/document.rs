@@ -9,9 +9,10 @@ use sha2::Digest;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 126] = [
+const ROUTES: [&str; 132] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
+    "delete /deployments/{name}",
     "delete /keys/{id}",
     "delete /runs/crons/{cron_id}",
     "delete /store/items",
@@ -25,6 +26,7 @@ const ROUTES: [&str; 126] = [
     "get /api/v1/health",
     "get /api/v1/health/detailed",
     "get /api/v1/history/{instance_id}",
+    "get /api/v1/metrics",
     "get /api/v1/metrics/{engine}/{instance_id}",
     "get /api/v1/workflows",
     "get /api/v1/workflows/{id}",
@@ -100,6 +102,7 @@ const ROUTES: [&str; 126] = [
     "post /checkpoints/prune",
     "post /checkpoints/search",
     "post /checkpoints/writes",
+    "post /deployments",
     "post /graphs/check",
     "post /keys",
     "post /mcp",
@@ -135,6 +138,9 @@ const ROUTES: [&str; 126] = [
     "post /threads/{thread_id}/runs/{run_id}/cancel",
     "post /threads/{thread_id}/state",
     "post /threads/{thread_id}/state/checkpoint",
+    "put /deployments/{name}",
+    "put /graphs/{name}",
+    "put /prompts/{name}",
     "put /store/items",
 ];
 

@@ -2,7 +2,9 @@
 
 mod attacks;
 mod checkpoints;
+mod deploying;
 mod document;
+mod editing;
 mod langgraph;
 mod mcp;
 mod optimizing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
 use perf_agent::api::{Keys, McpAccess, Scope, SecurityOptions, Server, ServerOptions};
 use perf_agent::base::{Clock, SseEvent, SseReader, SystemClock};
+use perf_agent::serving::simulated;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -172,6 +173,22 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     (status, response.json().await.unwrap())
+}
+
+/// Where a simulated vLLM listens that has answered one request.
+pub async fn engine() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(simulated::serve(
+        simulated::WorldSpec::default(),
+        listener,
+        50.0,
+        std::future::pending(),
+    ));
+    let prompt = serde_json::json!({"prompt": "x".repeat(400), "max_tokens": 5});
+    let request = reqwest::Client::new().post(format!("{url}/v1/completions")).json(&prompt);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    url
 }
 
 pub async fn agent(settings: Settings) -> Agent {
