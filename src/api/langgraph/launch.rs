@@ -171,13 +171,16 @@ async fn begin(app: &App, run: &RunRecord, state: Option<&ThreadState>) -> Resul
     if let Some(update) = &order.update {
         let values = update.clone().into_iter().collect();
         let goto = order.goto.clone();
-        agent.update_state(thread, StateUpdate { values, goto, ..StateUpdate::default() }).await?;
+        let by = order.by.clone().unwrap_or_default();
+        let update = StateUpdate { values, goto, by, ..StateUpdate::default() };
+        agent.update_state(thread, update).await?;
     } else if !order.goto.is_empty() {
         let goto = order.goto.clone();
-        agent.update_state(thread, StateUpdate { goto, ..StateUpdate::default() }).await?;
+        let by = order.by.clone().unwrap_or_default();
+        agent.update_state(thread, StateUpdate { goto, by, ..StateUpdate::default() }).await?;
     }
     if let Some(answer) = &order.resume {
-        return resume(app, thread, answer, state).await;
+        return resume(app, run, answer, state).await;
     }
     let changed = order.update.is_some() || !order.goto.is_empty();
     match state {
@@ -203,10 +206,11 @@ async fn go_on(app: &App, thread: &ThreadId) -> Result<RunId, Refusal> {
 
 async fn resume(
     app: &App,
-    thread: &ThreadId,
+    run: &RunRecord,
     answer: &Value,
     state: Option<&ThreadState>,
 ) -> Result<RunId, Refusal> {
+    let (thread, by) = (&run.thread, run.order.by.as_deref());
     let Some(state) = state else {
         return Err(Refusal::conflict(format!(
             "thread `{thread}` asks nothing: no run of it has begun"
@@ -218,10 +222,10 @@ async fn resume(
             if !answers.is_empty() && answers.keys().all(|id| open.contains(&id.as_str())) =>
         {
             for (id, answer) in answers {
-                app.agent().answer_to(thread, Some(id), answer.clone(), None).await?;
+                app.agent().answer_to(thread, Some(id), answer.clone(), by).await?;
             }
         }
-        _ => app.agent().answer_to(thread, None, answer.clone(), None).await?,
+        _ => app.agent().answer_to(thread, None, answer.clone(), by).await?,
     }
     Ok(state.run.clone())
 }
@@ -267,7 +271,7 @@ async fn from_checkpoint(app: &App, run: &RunRecord, id: &str) -> Result<RunId, 
     app.agent().rewind(&run.thread, then.seq).await?;
     if let Some(answer) = &run.order.resume {
         let state = app.agent().look(&run.thread).await?;
-        return resume(app, &run.thread, answer, state.as_ref()).await;
+        return resume(app, run, answer, state.as_ref()).await;
     }
     go_on(app, &run.thread).await
 }

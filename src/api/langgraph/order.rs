@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use axum::extract::{FromRequest, Request};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::assistants::{self, AssistantRecord};
 use super::record::{Mode, Order, RunRecord, Strategy, ThreadRecord};
-use super::refusal::Refusal;
+use super::refusal::{Input, Refusal};
 use super::register::now;
 use super::states::CheckpointConfig;
+use crate::api::security::Caller;
 use crate::api::state::App;
 use crate::base::{Millis, RunId, ThreadId};
 
@@ -75,6 +77,23 @@ pub(in crate::api) struct RunRequest {
     /// What becomes of the thread that is made for a run without one.
     #[serde(default)]
     pub(super) on_completion: OnCompletion,
+    /// Whose key it came with, for records of consent: never the body's to say.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) by: Option<String>,
+}
+
+/// A run that somebody orders, with who that is.
+pub(super) struct Ordered(pub(super) RunRequest);
+
+impl<S: Send + Sync> FromRequest<S> for Ordered {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let by = request.extensions().get::<Caller>().and_then(Caller::consenter);
+        let Input(order) = Input::<RunRequest>::from_request(request, state).await?;
+        Ok(Self(RunRequest { by, ..order }))
+    }
 }
 
 /// An answer, or a change of the state.
@@ -363,6 +382,7 @@ impl RunRequest {
             modes: BTreeSet::new(),
             resumable: self.stream_resumable.unwrap_or(false),
             webhook: self.webhook.clone(),
+            by: self.by.clone(),
         })
     }
 }

@@ -120,6 +120,9 @@ pub(super) struct Order {
     pub(super) modes: BTreeSet<Mode>,
     pub(super) resumable: bool,
     pub(super) webhook: Option<String>,
+    /// Whose key ordered it; `None`: whoever operates this server.
+    #[serde(default)]
+    pub(super) by: Option<String>,
 }
 
 /// How a run ended.

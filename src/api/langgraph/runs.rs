@@ -1,20 +1,21 @@
 //! Runs: made and left alone, made and waited for, cancelled.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::follow::{self, Outcome};
 use super::launch::{Launched, launch};
-use super::order::{OnDisconnect, RunRequest};
+use super::order::{OnDisconnect, Ordered, RunRequest};
 use super::record::{Ended, Run, RunRecord};
 use super::refusal::{Detail, Input, Params, Refusal};
 use super::register;
 use super::threads::known;
 use crate::api::Error;
+use crate::api::security::Caller;
 use crate::api::state::App;
 use crate::base::{RunId, ThreadId};
 
@@ -41,7 +42,7 @@ pub(super) fn places(run: &RunRecord, how: &str) -> Places {
 pub(in crate::api) async fn create(
     State(app): State<App>,
     Path(thread): Path<String>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<([(HeaderName, String); 1], Json<Run>), Refusal> {
     let run = launch(&app, Some(&thread), &request).await?.run;
     let shown = Json(run.shown(false, app.register.url()));
@@ -55,7 +56,7 @@ pub(in crate::api) async fn create(
 )]
 pub(in crate::api) async fn create_stateless(
     State(app): State<App>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<([(HeaderName, String); 1], Json<Run>), Refusal> {
     let run = launch(&app, None, &request).await?.run;
     let shown = Json(run.shown(false, app.register.url()));
@@ -69,7 +70,8 @@ pub(in crate::api) async fn create_stateless(
 )]
 pub(in crate::api) async fn create_batch(
     State(app): State<App>,
-    Input(requests): Input<Vec<RunRequest>>,
+    Extension(caller): Extension<Caller>,
+    Input(mut requests): Input<Vec<RunRequest>>,
 ) -> Result<Json<Vec<Run>>, Refusal> {
     if !(1..=100).contains(&requests.len()) {
         return Err(Refusal::invalid("a batch has 1 to 100 runs"));
@@ -78,7 +80,8 @@ pub(in crate::api) async fn create_batch(
     for request in &requests {
         super::assistants::named(app.agent(), &request.assistant_id).await?;
     }
-    for request in &requests {
+    for request in &mut requests {
+        request.by = caller.consenter();
         shown.push(launch(&app, None, request).await?.run.shown(false, app.register.url()));
     }
     Ok(Json(shown))
@@ -99,7 +102,7 @@ pub(in crate::api) async fn create_batch(
 pub(in crate::api) async fn wait(
     State(app): State<App>,
     Path(thread): Path<String>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<(Places, Json<Value>), Refusal> {
     waited(app, Some(&thread), request).await
 }
@@ -115,7 +118,7 @@ pub(in crate::api) async fn wait(
 )]
 pub(in crate::api) async fn wait_stateless(
     State(app): State<App>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<(Places, Json<Value>), Refusal> {
     waited(app, None, request).await
 }

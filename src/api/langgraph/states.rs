@@ -1,7 +1,7 @@
 //! States of threads: the newest, any other, all of them; changed by hand.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -12,6 +12,7 @@ use super::snapshot::{self, History};
 use super::threads::known;
 use super::{contains, register};
 use crate::agent::StateUpdate;
+use crate::api::security::Caller;
 use crate::api::state::App;
 use crate::base::ThreadId;
 
@@ -315,6 +316,7 @@ pub(in crate::api) enum Changes {
 )]
 pub(in crate::api) async fn update(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(thread): Path<String>,
     Input(change): Input<StateChange>,
 ) -> Result<Json<Value>, Refusal> {
@@ -346,12 +348,13 @@ pub(in crate::api) async fn update(
     };
     let as_node = change.as_node.filter(|node| node != "__start__" && node != "__copy__");
     let last = changes.pop().unwrap_or_default();
+    let by = caller.consenter().unwrap_or_default();
     for values in changes {
         let values = values.into_iter().collect();
-        agent.update_state(&thread, StateUpdate { values, ..StateUpdate::default() }).await?;
+        let by = by.clone();
+        agent.update_state(&thread, StateUpdate { values, by, ..StateUpdate::default() }).await?;
     }
     let values = last.into_iter().collect();
-    let by = String::new();
     let state = agent.update_state(&thread, StateUpdate { values, as_node, goto, by }).await?;
     let mut record = register::thread(agent, &thread).await?;
     (record.updated, record.state_updated) = (register::now(), register::now());

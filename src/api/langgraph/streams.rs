@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::events::{Said, Translator};
 use super::follow::Outcome;
 use super::launch::{journal_end, launch};
-use super::order::RunRequest;
+use super::order::{Ordered, RunRequest};
 use super::record::{Ended, Mode, RunRecord};
-use super::refusal::{Detail, Input, Params, Refusal};
+use super::refusal::{Detail, Params, Refusal};
 use super::register::{self, Following};
 use super::runs::{Attended, on_disconnect, places};
 use super::threads::known;
@@ -43,7 +43,7 @@ const LOOK_MS: u64 = 20;
 pub(in crate::api) async fn stream_run(
     State(app): State<App>,
     Path(thread): Path<String>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<Response, Refusal> {
     streamed(app, Some(&thread), request).await
 }
@@ -58,7 +58,7 @@ pub(in crate::api) async fn stream_run(
 )]
 pub(in crate::api) async fn stream_stateless(
     State(app): State<App>,
-    Input(request): Input<RunRequest>,
+    Ordered(request): Ordered,
 ) -> Result<Response, Refusal> {
     streamed(app, None, request).await
 }

@@ -29,9 +29,16 @@ pub(in crate::api) async fn admit(
         Need::Nothing => Scope::Read,
         Need::Scope(scope) => scope,
     };
+    let path = request.uri().path();
+    let seed = path.starts_with("/api/v1/").then(|| path.to_owned());
+    let refused = |error: Error| match &seed {
+        // Clients of the seed system read its own shape.
+        Some(path) => crate::api::seed::dressed(path, error.into_response()),
+        None => error.into_response(),
+    };
     let caller = match security.caller(request.headers()) {
         Ok(caller) => caller,
-        Err(error) => return error.into_response(),
+        Err(error) => return refused(error),
     };
     let entry = is_write(&request, scope).then(|| begin(&app, &caller, route, &request));
     let response = match permitted(&caller, scope, route, request).await {
@@ -44,7 +51,7 @@ pub(in crate::api) async fn admit(
                 next.run(request).await
             }
         }
-        Err(error) => error.into_response(),
+        Err(error) => refused(error),
     };
     if let Some(entry) = entry {
         entry.answered(response.status());

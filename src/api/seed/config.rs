@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Redirect;
 use serde_json::{Value, json};
 
 use super::ENGINES;
@@ -50,6 +51,15 @@ pub(super) async fn root(State(app): State<App>) -> Json<Value> {
         "status": "running",
         "capabilities": able(&app),
     }))
+}
+
+/// Where this process's own metrics are.
+#[utoipa::path(
+    get, path = "/api/v1/metrics", tag = "seed", operation_id = "seed_own_metrics",
+    responses((status = 307, description = "At `/metrics`", headers(("Location" = String)))),
+)]
+pub(super) async fn metrics() -> Redirect {
+    Redirect::temporary("/metrics")
 }
 
 /// How this process was started; what nobody said is null.

@@ -27,6 +27,7 @@ use crate::base::Millis;
 use crate::domain::EngineKind;
 use refusal::Refusal;
 
+pub(super) use refusal::dressed;
 pub(super) use workflows::take_up;
 
 /// Every route; those that read servers take as long as that takes.
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::detailed))
         .routes(routes!(config::config))
         .routes(routes!(config::capabilities))
+        .routes(routes!(config::metrics))
         .routes(routes!(history::history))
         .routes(routes!(workflows::start, workflows::list))
         .routes(routes!(workflows::show))

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -82,9 +82,7 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        let hint =
-            if problem.hint.is_empty() { String::new() } else { format!(" ({})", problem.hint) };
-        let message = format!("{}{hint}", problem.message);
+        let message = told(&problem);
         match status_of(&problem.code) {
             status if status.is_client_error() => Self::Http(status, message),
             // The seed knows one status for what is not the caller's fault.
@@ -116,12 +114,32 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Writes the body of a refusal, which names the path that was asked for.
+/// Dresses the refusals of every route.
 pub(super) async fn dress(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    match response.extensions().get::<Refusal>() {
-        Some(refusal) => (refusal.status(), Json(refusal.body(&path))).into_response(),
-        None => response,
+    dressed(&path, next.run(request).await)
+}
+
+/// Writes the body of a refusal, which names the path that was asked for; also of one that was refused before it came here.
+pub(in crate::api) fn dressed(path: &str, response: Response) -> Response {
+    let status = response.status();
+    let extensions = response.extensions();
+    let own = extensions.get::<Refusal>().cloned();
+    let other = || extensions.get::<Problem>().map(|problem| Refusal::Http(status, told(problem)));
+    let Some(refusal) = own.or_else(other) else { return response };
+    let mut dressed = (refusal.status(), Json(refusal.body(path))).into_response();
+    for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
+        if let Some(value) = response.headers().get(&name) {
+            dressed.headers_mut().insert(name, value.clone());
+        }
+    }
+    dressed
+}
+
+/// A problem in one line.
+fn told(problem: &Problem) -> String {
+    match problem.hint.is_empty() {
+        true => problem.message.clone(),
+        false => format!("{} ({})", problem.message, problem.hint),
     }
 }

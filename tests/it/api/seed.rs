@@ -6,12 +6,13 @@ use axum::Router;
 use axum::response::Redirect;
 use axum::routing::get;
 use perf_agent::agent::{ConfigFile, Settings};
+use perf_agent::api::{Scope, SecurityOptions};
 use perf_agent::serving::simulated::{WorldSpec, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::support::{Served, settings};
+use super::support::{Keyed, Served, settings};
 
 const DEAD: &str = "http://127.0.0.1:9/metrics";
 
@@ -394,6 +395,45 @@ async fn a_workflow_for_what_is_no_deployment_fails_and_says_why() {
     assert_eq!((status, &approved["approved_by"]), (200, &json!("admin")), "{approved}");
     assert_eq!(served.post("/api/v1/workflows/nobody/approve", json!({})).await.0, 404);
     assert_eq!(served.post("/api/v1/workflows/nobody/reject", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn this_process_own_metrics_are_where_the_seeds_were() {
+    let served = Served::start().await;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let url = format!("{}/api/v1/metrics", served.base);
+    let response = client.build().unwrap().get(url).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (307, &"/metrics".parse().unwrap())
+    );
+    assert!(served.text("/api/v1/metrics").await.contains("perf_agent_build_info"));
+}
+
+#[tokio::test]
+async fn who_is_kept_out_reads_it_in_the_seeds_shape() {
+    let security = SecurityOptions { rate_rps: 1.0, ..SecurityOptions::default() };
+    let keyed = Keyed::with(settings("memory:"), security).await;
+    let ask = async |key: Option<&str>, method: &str, path: &str| {
+        let url = format!("{}{path}", keyed.served.base);
+        let request = keyed.served.client.request(method.parse().unwrap(), url);
+        let request = key.iter().fold(request, |request, key| request.bearer_auth(key));
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, headers, response.json::<Value>().await.unwrap())
+    };
+    let read = Some(keyed.secret(Scope::Read));
+    let (status, headers, refused) = ask(None, "GET", "/api/v1/workflows").await;
+    assert_eq!((status, &refused["error"]), (401, &json!("http_401")), "{refused}");
+    assert_eq!(headers["www-authenticate"], "Bearer");
+    has(&refused, &["message", "details", "timestamp", "path", "request_id"]);
+    let (status, _, refused) = ask(read, "POST", "/api/v1/workflows").await;
+    assert_eq!((status, &refused["error"]), (403, &json!("http_403")), "{refused}");
+    assert_eq!(refused["path"], "/api/v1/workflows");
+    assert_eq!(ask(read, "GET", "/api/v1/workflows").await.0, 200);
+    let (status, headers, refused) = ask(read, "GET", "/api/v1/workflows").await;
+    assert_eq!((status, &refused["error"]), (429, &json!("http_429")), "{refused}");
+    assert!(headers.contains_key("retry-after"));
 }
 
 #[tokio::test]

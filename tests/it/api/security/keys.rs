@@ -2,7 +2,7 @@
 
 use perf_agent::api::{Keys, McpAccess, Scope, SecurityOptions, Server, ServerOptions};
 use perf_agent::base::{Coded, Millis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::support::{GOAL, Keyed, Served, agent, key, operations, settings};
 
@@ -216,6 +216,30 @@ async fn a_rollout_names_the_key_that_approved_it() {
     };
     let by = result["rollout"]["approved_by"].as_str().unwrap();
     assert!(by.starts_with("approve (key "), "{result}");
+}
+
+#[tokio::test]
+async fn a_rollout_names_the_key_that_approved_it_in_langgraphs_words() {
+    let agent = agent(settings("memory:")).await;
+    let secret = key(&agent, &[Scope::Operate, Scope::Approve, Scope::Read]).await;
+    let served = Served::by(agent, SecurityOptions::default()).await;
+    let post = async |path: &str, body: Value| {
+        let request = served.client.post(format!("{}{path}", served.base)).bearer_auth(&secret);
+        let response = request.json(&body).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.json::<Value>().await.unwrap()
+    };
+    let thread = post("/threads", json!({})).await;
+    let runs = format!("/threads/{}/runs/wait", thread["thread_id"].as_str().unwrap());
+    let asked = post(&runs, json!({"assistant_id": "optimize", "input": {"goal": GOAL}})).await;
+    assert!(asked["__interrupt__"].is_array(), "{asked}");
+    let answer =
+        json!({"assistant_id": "optimize", "command": {"resume": "approve"}, "by": "someone"});
+    post(&runs, answer).await;
+    let request = served.client.get(format!("{}/rollout/history", served.base));
+    let history: Value = request.bearer_auth(&secret).send().await.unwrap().json().await.unwrap();
+    let by = history[0]["provenance"]["approved_by"].as_str().unwrap_or_default();
+    assert!(by.starts_with("read+operate+approve (key "), "{history}");
 }
 
 #[tokio::test]
