@@ -239,7 +239,7 @@ async fn a_rollout_names_the_key_that_approved_it_in_langgraphs_words() {
     let request = served.client.get(format!("{}/rollout/history", served.base));
     let history: Value = request.bearer_auth(&secret).send().await.unwrap().json().await.unwrap();
     let by = history[0]["provenance"]["approved_by"].as_str().unwrap_or_default();
-    assert!(by.starts_with("read+operate+approve (key "), "{history}");
+    assert!(by.starts_with("operate+approve+read (key "), "{history}");
 }
 
 #[tokio::test]
