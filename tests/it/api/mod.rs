@@ -11,6 +11,7 @@ mod refusals;
 mod resources;
 mod restarts;
 mod running;
+mod same_answers;
 mod security;
 mod seed;
 pub mod support;
