@@ -12,6 +12,7 @@ mod lessons;
 mod llm;
 mod loadgen;
 mod log;
+mod material;
 mod proxy;
 mod rollout;
 mod runtime;

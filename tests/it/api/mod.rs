@@ -16,6 +16,7 @@ mod resources;
 mod restarts;
 mod rollouts;
 mod running;
+mod same_answers;
 mod security;
 mod seed;
 pub mod support;

@@ -42,7 +42,10 @@ fn walk(path: &str, value: &Value, types: &mut BTreeMap<String, BTreeSet<&str>>)
     }
     match value {
         Value::Object(keys) => {
+            // Which knobs those are is the search's business.
+            let knobs = path.ends_with("change") || path.ends_with("config");
             for (key, value) in keys {
+                let key = if knobs { "*" } else { key };
                 let dot = if path.is_empty() { "" } else { "." };
                 walk(&format!("{path}{dot}{key}"), value, types);
             }

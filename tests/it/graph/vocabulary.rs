@@ -50,9 +50,8 @@ fn types() -> BTreeMap<String, Value> {
     all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
-/// The vocabulary.
-pub fn vocabulary() -> Vocabulary {
-    let types = types();
+/// The tools, over these types.
+fn tools(types: &BTreeMap<String, Value>) -> BTreeMap<String, ToolFacts> {
     let named = |name: &str| types[name].clone();
     let tool = |name: &str, effect: Effect, args: Value, output: Value| {
         let approval = effect == Effect::Production;
@@ -60,7 +59,7 @@ pub fn vocabulary() -> Vocabulary {
     };
     let trial_or_null =
         json!({ "anyOf": [named("Trial"), { "type": "null" }], "$defs": named("Trial")["$defs"] });
-    let tools = [
+    let all = [
         tool(
             "list_deployments",
             Effect::Read,
@@ -109,7 +108,11 @@ pub fn vocabulary() -> Vocabulary {
         tool("any", Effect::Read, json!(true), json!(true)),
         tool("count", Effect::Read, json!({ "type": "object" }), json!({ "type": "integer" })),
     ];
-    let prompts = [
+    all.into_iter().collect()
+}
+
+fn prompts() -> BTreeMap<String, String> {
+    let all = [
         (
             "understand.md",
             "Goal: {{ goal }}{% if deployment is defined %} on {{ deployment }}{% endif %}",
@@ -125,12 +128,16 @@ pub fn vocabulary() -> Vocabulary {
         ("slip.md", "{{ goal | uper }}{% for trial in trials %}{{ trial.acepted }}{% endfor %}"),
         ("broken.md", "{% if goal %}"),
     ];
-    let prompts =
-        prompts.map(|(name, text)| (name.to_owned(), text.to_owned())).into_iter().collect();
+    all.map(|(name, text)| (name.to_owned(), text.to_owned())).into_iter().collect()
+}
+
+/// The vocabulary.
+pub fn vocabulary() -> Vocabulary {
+    let types = types();
     let mut vocabulary = Vocabulary {
-        tools: tools.into_iter().collect(),
+        tools: tools(&types),
         types,
-        prompts,
+        prompts: prompts(),
         circular: ["ring".to_owned()].into(),
         ..Vocabulary::default()
     };

@@ -2,7 +2,6 @@
 
 use perf_agent::base::Coded;
 use perf_agent::domain::{EngineKind, Knob, Observation};
-use perf_agent::serving::exposition::Exposition;
 use perf_agent::serving::{DIALECTS, Dialect};
 
 use super::material::{check_golden, committed, observe, page};
@@ -215,21 +214,4 @@ fn the_real_sglang_page_under_overload_reads_as_overload() {
 
 fn golden(name: &str, seen: &Observation) {
     check_golden(name, &(serde_json::to_string_pretty(seen).unwrap() + "\n"));
-}
-
-/// Run with `cargo test --release --test it parser_speed -- --ignored --nocapture`; prints, asserts nothing.
-#[test]
-#[ignore = "a measurement"]
-fn parser_speed() {
-    let page = committed("vllm_0.32_healthy_1.prom");
-    let text = page.repeat(1_000_000 / page.len() + 1);
-    let mut ms: Vec<f64> = (0..200)
-        .map(|_| {
-            let started = std::time::Instant::now();
-            std::hint::black_box(Exposition::parse(&text).samples().len());
-            started.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    ms.sort_by(f64::total_cmp);
-    println!("{} bytes: median {:.2} ms, p95 {:.2} ms", text.len(), ms[100], ms[190]);
 }

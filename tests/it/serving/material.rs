@@ -14,14 +14,7 @@ pub fn committed(name: &str) -> String {
 
 /// The folder of recordings, or `None` with a loud line when this machine has none.
 pub fn recordings() -> Option<PathBuf> {
-    let root = std::env::var_os("PERF_AGENT_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let folder = root.join("data/metrics");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no recordings at {}; set PERF_AGENT_SHARED", folder.display());
-    None
+    crate::material::shared("data/metrics")
 }
 
 /// A page of `backend` at `at_s` [s].

@@ -3,7 +3,8 @@
 use perf_agent::domain::{Knob, KnobValue, ServingConfig};
 use perf_agent::sim::{Coefficients, Completion, Observer, Replica, ReplicaSpec, Request};
 
-use super::support::{request, shared, spec_of};
+use super::support::{request, spec_of};
+use crate::material::shared_text;
 
 /// One point of a closed loop: means over its requests. Its TTFT says more about the client's ramp than about the server.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub struct Row {
 
 /// vLLM's dense rows of `model` on H100 and H200, FP8 weights and 16-bit KV.
 pub fn rows(model: &str) -> Option<Vec<Row>> {
-    let text = shared("silicon/measured.csv")?;
+    let text = shared_text("data/silicon/measured.csv")?;
     let row = |line: &str| {
         let f: Vec<&str> = line.split(',').collect();
         let gpu = match f[1] {
@@ -104,7 +105,7 @@ pub struct Served {
 
 /// The requests of a run of vLLM 0.19, in order of arrival.
 pub fn open_loop(name: &str) -> Option<Vec<Served>> {
-    let text = shared(&format!("vllm_requests/{name}_requests.jsonl"))?;
+    let text = shared_text(&format!("data/vllm_requests/{name}_requests.jsonl"))?;
     let mut rows: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let field = |row: &serde_json::Value, key: &str| row[key].as_f64().unwrap();

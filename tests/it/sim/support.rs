@@ -1,7 +1,5 @@
 //! Replicas, traces and watchers that several tests need.
 
-use std::path::PathBuf;
-
 use perf_agent::domain::ServingConfig;
 use perf_agent::sim::{
     Coefficients, Completion, EngineConfig, Observer, Replica, ReplicaSpec, Request, Step, gpu,
@@ -73,16 +71,4 @@ pub fn serve(spec: &ReplicaSpec, trace: &[Request], mut journal: Journal) -> (Re
     }
     replica.advance_to(1e6, &mut journal);
     (replica, journal)
-}
-
-/// A file of the shared material, or a loud line and `None`.
-pub fn shared(path: &str) -> Option<String> {
-    let root = std::env::var_os("PERF_AGENT_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let full = root.join("data").join(path);
-    let text = std::fs::read_to_string(&full).ok();
-    if text.is_none() {
-        println!("skipped: {} is not there; set PERF_AGENT_SHARED", full.display());
-    }
-    text
 }

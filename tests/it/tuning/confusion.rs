@@ -73,76 +73,96 @@ fn cap_seats(spec: &mut ReplicaSpec, tokens: f64) {
     spec.config.max_num_seqs = ((0.9 * capacity / tokens) as u32).max(1);
 }
 
-fn of_device(device: &Device, seed: u64) -> Vec<Injected> {
-    let (compute, memory) = (device.compute, device.memory);
-    let slow = compute.min(memory);
-    let short = (Knob::MaxModelLen, int(16_384));
-    let mut all = Vec::new();
-    let mut add = |truth: Cause,
-                   knobs: &[(Knob, KnobValue)],
-                   profile: WorkloadProfile,
-                   objective: Objective,
-                   repair: fn(&mut ReplicaSpec),
-                   no_repair: fn(&mut ReplicaSpec)| {
+type Change = fn(&mut ReplicaSpec);
+
+const SAME: Change = |_| {};
+const MORE_SEATS: Change =
+    |spec| spec.config.max_num_seqs = 1024.min(spec.config.max_num_batched_tokens);
+/// Tokens of a chat: mean and p95, in and out.
+const CHAT: [(f64, f64); 2] = [(700.0, 3000.0), (150.0, 500.0)];
+
+/// The scenarios of one device and seed, as they are made.
+struct Making<'a> {
+    device: &'a Device,
+    seed: u64,
+    all: Vec<Injected>,
+}
+
+impl Making<'_> {
+    /// The slower of what the device does, against an H100.
+    fn slow(&self) -> f64 {
+        self.device.compute.min(self.device.memory)
+    }
+
+    fn add(
+        &mut self,
+        truth: Cause,
+        knobs: &[(Knob, KnobValue)],
+        (profile, objective): (WorkloadProfile, Objective),
+        [repair, no_repair]: [Change; 2],
+    ) {
         let mut deployment = gpu_deployment(knobs);
-        deployment.config = deployment.config.with(short.0, short.1.clone());
-        deployment.gpu = Some(device.gpu.clone());
-        let name =
-            format!("{truth} {} {:.2} rps #{seed}", device.gpu.name, profile.request_rate_rps);
-        let scenario = Scenario { name, truth, deployment, profile, objective, seed };
-        all.push(Injected { scenario, repair, no_repair });
-    };
-    let ttft = |ms: f64| objective(&[(Metric::Ttft, ms), (Metric::Tpot, 400.0)]);
-    let same: fn(&mut ReplicaSpec) = |_| {};
-    let more_seats: fn(&mut ReplicaSpec) =
-        |spec| spec.config.max_num_seqs = 1024.min(spec.config.max_num_batched_tokens);
-    let (chat_in, chat_out) = ((700.0, 3000.0), (150.0, 500.0));
-    for share in [0.15, 0.3, 0.45] {
-        add(
-            Cause::None,
-            &[],
-            load(20.0 * share * slow, chat_in, chat_out),
-            ttft(5000.0),
-            same,
-            same,
+        deployment.config = deployment.config.with(Knob::MaxModelLen, int(16_384));
+        deployment.gpu = Some(self.device.gpu.clone());
+        let name = format!(
+            "{truth} {} {:.2} rps #{}",
+            self.device.gpu.name, profile.request_rate_rps, self.seed
         );
+        let scenario = Scenario { name, truth, deployment, profile, objective, seed: self.seed };
+        self.all.push(Injected { scenario, repair, no_repair });
+    }
+}
+
+fn ttft(ms: f64) -> Objective {
+    objective(&[(Metric::Ttft, ms), (Metric::Tpot, 400.0)])
+}
+
+fn of_device(device: &Device, seed: u64) -> Vec<Injected> {
+    let mut making = Making { device, seed, all: Vec::new() };
+    idle_and_short_of_seats(&mut making);
+    short_of_kv(&mut making);
+    thrashing(&mut making);
+    bound_by_prefill(&mut making);
+    bound_by_decode(&mut making);
+    overloaded(&mut making);
+    making.all
+}
+
+fn idle_and_short_of_seats(making: &mut Making<'_>) {
+    let slow = making.slow();
+    let [chat_in, chat_out] = CHAT;
+    for share in [0.15, 0.3, 0.45] {
+        let asked = (load(20.0 * share * slow, chat_in, chat_out), ttft(5000.0));
+        making.add(Cause::None, &[], asked, [SAME, SAME]);
     }
     for (seats, rps) in [(4, 3.5), (8, 6.0), (16, 10.0)] {
         let knobs = [(Knob::MaxNumSeqs, int(seats))];
-        add(
-            Cause::Seats,
-            &knobs,
-            load(rps * slow, chat_in, chat_out),
-            ttft(1000.0 / slow),
-            more_seats,
-            |spec| {
-                spec.config.max_num_batched_tokens = 16_384;
-            },
-        );
+        let asked = (load(rps * slow, chat_in, chat_out), ttft(1000.0 / slow));
+        let bigger_budget: Change = |spec| spec.config.max_num_batched_tokens = 16_384;
+        making.add(Cause::Seats, &knobs, asked, [MORE_SEATS, bigger_budget]);
     }
+}
+
+fn short_of_kv(making: &mut Making<'_>) {
+    let (slow, memory) = (making.slow(), making.device.memory);
+    let [chat_in, chat_out] = CHAT;
+    let all_blocks: Change = |spec| spec.config.num_gpu_blocks_override = None;
     for (rps, blocks) in [(8.0, 1024), (10.0, 1300)] {
         let knobs = [(Knob::NumGpuBlocksOverride, int(blocks))];
-        add(
-            Cause::KvCapacity,
-            &knobs,
-            load(rps * slow, chat_in, chat_out),
-            ttft(1000.0 / slow),
-            |spec| spec.config.num_gpu_blocks_override = None,
-            |spec| cap_seats(spec, 1300.0),
-        );
+        let asked = (load(rps * slow, chat_in, chat_out), ttft(1000.0 / slow));
+        making.add(Cause::KvCapacity, &knobs, asked, [all_blocks, |spec| cap_seats(spec, 1300.0)]);
     }
     for (rps, blocks) in [(4.0, 1100), (5.0, 1500)] {
         let knobs = [(Knob::NumGpuBlocksOverride, int(blocks))];
-        add(
-            Cause::KvCapacity,
-            &knobs,
-            load(rps * memory, (500.0, 900.0), (700.0, 1200.0)),
-            ttft(1500.0 / memory),
-            |spec| spec.config.num_gpu_blocks_override = None,
-            |spec| cap_seats(spec, 900.0),
-        );
+        let profile = load(rps * memory, (500.0, 900.0), (700.0, 1200.0));
+        let asked = (profile, ttft(1500.0 / memory));
+        making.add(Cause::KvCapacity, &knobs, asked, [all_blocks, |spec| cap_seats(spec, 900.0)]);
     }
-    // Long prompts are let in piece by piece, and evicted before they are done.
+}
+
+/// Long prompts are let in piece by piece, and evicted before they are done.
+fn thrashing(making: &mut Making<'_>) {
+    let compute = making.device.compute;
     for (input, output, blocks, rps, e2e_ms) in [
         (12_000.0, 200.0, 3000, 0.6, 20_000.0),
         (12_000.0, 200.0, 3000, 0.9, 30_000.0),
@@ -152,69 +172,57 @@ fn of_device(device: &Device, seed: u64) -> Vec<Injected> {
     ] {
         let knobs =
             [(Knob::NumGpuBlocksOverride, int(blocks)), (Knob::MaxNumBatchedTokens, int(8192))];
-        add(
-            Cause::PreemptionThrash,
-            &knobs,
-            load(rps * compute, (input, 1.4 * input), (output, 1.4 * output)),
-            objective(&[(Metric::E2e, e2e_ms / compute)]),
-            |spec| cap_seats(spec, 10_000.0),
-            more_seats,
-        );
+        let profile = load(rps * compute, (input, 1.4 * input), (output, 1.4 * output));
+        let asked = (profile, objective(&[(Metric::E2e, e2e_ms / compute)]));
+        let changes: [Change; 2] = [|spec| cap_seats(spec, 10_000.0), MORE_SEATS];
+        making.add(Cause::PreemptionThrash, &knobs, asked, changes);
     }
+}
+
+fn bound_by_prefill(making: &mut Making<'_>) {
+    let (slow, memory, compute) = (making.slow(), making.device.memory, making.device.compute);
     for (budget, rps) in [(64, 9.2), (64, 9.8), (128, 18.5), (128, 20.0)] {
         let knobs = [(Knob::MaxNumSeqs, int(64)), (Knob::MaxNumBatchedTokens, int(budget))];
-        add(
-            Cause::PrefillBudget,
-            &knobs,
-            load(rps * memory, (900.0, 2800.0), (20.0, 60.0)),
-            ttft(1500.0 / slow),
-            |spec| {
-                spec.config.max_num_batched_tokens = 8192;
-            },
+        let profile = load(rps * memory, (900.0, 2800.0), (20.0, 60.0));
+        let asked = (profile, ttft(1500.0 / slow));
+        let changes: [Change; 2] = [
+            |spec| spec.config.max_num_batched_tokens = 8192,
             |spec| spec.config.max_num_seqs = spec.config.max_num_batched_tokens,
-        );
+        ];
+        making.add(Cause::PrefillBudget, &knobs, asked, changes);
     }
     for share in [0.86, 0.95] {
         let rps = share * 31_000.0 * compute / 4850.0;
-        add(
-            Cause::PrefillCompute,
-            &[],
-            load(rps, (4000.0, 9000.0), (16.0, 40.0)),
-            ttft(700.0 / compute),
-            |spec| {
-                spec.gpu.peak_flops *= 2.0;
-            },
-            |spec| spec.config.max_num_batched_tokens = 16_384,
-        );
+        let asked = (load(rps, (4000.0, 9000.0), (16.0, 40.0)), ttft(700.0 / compute));
+        let changes: [Change; 2] =
+            [|spec| spec.gpu.peak_flops *= 2.0, |spec| spec.config.max_num_batched_tokens = 16_384];
+        making.add(Cause::PrefillCompute, &[], asked, changes);
     }
+}
+
+fn bound_by_decode(making: &mut Making<'_>) {
+    let (slow, memory) = (making.slow(), making.device.memory);
     for rps in [0.4, 1.0] {
         let slo = objective(&[(Metric::Ttft, 3000.0 / slow), (Metric::Tpot, 5.5 / memory)]);
-        add(
-            Cause::DecodeBandwidth,
-            &[],
-            load(rps * memory, (300.0, 900.0), (300.0, 800.0)),
-            slo,
-            |spec| {
-                spec.gpu.memory_bytes_per_s *= 2.0;
-            },
-            |spec| spec.gpu.peak_flops *= 2.0,
-        );
+        let asked = (load(rps * memory, (300.0, 900.0), (300.0, 800.0)), slo);
+        let changes: [Change; 2] =
+            [|spec| spec.gpu.memory_bytes_per_s *= 2.0, |spec| spec.gpu.peak_flops *= 2.0];
+        making.add(Cause::DecodeBandwidth, &[], asked, changes);
     }
+}
+
+fn overloaded(making: &mut Making<'_>) {
+    let slow = making.slow();
+    let [chat_in, chat_out] = CHAT;
+    let everything: Change = |spec| {
+        spec.config.gpu_memory_utilization = 0.95;
+        spec.config.max_num_batched_tokens = 16_384;
+        spec.config.max_num_seqs = 1024;
+    };
     for factor in [1.6, 2.5] {
-        add(
-            Cause::Overload,
-            &[],
-            load(26.0 * factor * slow, chat_in, chat_out),
-            ttft(1000.0 / slow),
-            same,
-            |spec| {
-                spec.config.gpu_memory_utilization = 0.95;
-                spec.config.max_num_batched_tokens = 16_384;
-                spec.config.max_num_seqs = 1024;
-            },
-        );
+        let asked = (load(26.0 * factor * slow, chat_in, chat_out), ttft(1000.0 / slow));
+        making.add(Cause::Overload, &[], asked, [SAME, everything]);
     }
-    all
 }
 
 /// Whether the objective is met by those who arrived in the windows, all of them served.

@@ -9,14 +9,10 @@ use perf_agent::tuning::{diagnose, propose_by_rules};
 use serde_json::Value;
 
 use super::fixtures::*;
+use crate::material::shared;
 
 fn series() -> Option<PathBuf> {
-    let root = std::env::var("PERF_AGENT_SHARED").unwrap_or_else(|_| "../shared".into());
-    let series = PathBuf::from(root).join("data/metrics/series");
-    if !series.is_dir() {
-        println!("skipped: no real scrape series at {}", series.display());
-    }
-    series.is_dir().then_some(series)
+    shared("data/metrics/series")
 }
 
 /// A recorded case: its deployment as a person would declare it, and two adjacent windows of its pages.

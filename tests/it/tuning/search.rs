@@ -120,31 +120,3 @@ fn capacity_grows_with_seats_and_tells_the_replicas_a_load_needs() {
     let double = wide.replicas_for(2.0 * wide.rps_per_replica_max);
     assert_eq!(double, Some(2));
 }
-
-#[test]
-#[ignore = "a timing run: prints the wall time of a whole search"]
-fn a_search_with_the_default_budget() {
-    for (name, knobs, profile) in [
-        ("seats", vec![(Knob::MaxNumSeqs, int(8))], load(8.0, (700.0, 3000.0), (150.0, 500.0))),
-        ("fine", vec![], load(10.0, (700.0, 3000.0), (150.0, 500.0))),
-        (
-            "kv",
-            vec![(Knob::GpuMemoryUtilization, KnobValue::Float(0.3))],
-            load(10.0, (700.0, 3000.0), (150.0, 500.0)),
-        ),
-        (
-            "budget",
-            vec![(Knob::MaxNumSeqs, int(64)), (Knob::MaxNumBatchedTokens, int(128))],
-            load(15.0, (900.0, 2800.0), (20.0, 60.0)),
-        ),
-        ("overload", vec![], load(60.0, (700.0, 3000.0), (150.0, 500.0))),
-    ] {
-        let mut request = request(&knobs, profile);
-        request.budget = SearchBudget::default();
-        request.objective.improve = Some(Metric::Ttft);
-        let started = std::time::Instant::now();
-        let result = search(&request).unwrap();
-        println!("== {name}: {:.2?}; {}", started.elapsed(), request.diagnosis.explanation);
-        show(&result);
-    }
-}

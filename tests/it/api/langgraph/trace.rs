@@ -1,11 +1,12 @@
 //! What LangGraph's own server answered to its own client, asked of ours: the same up to ids and times.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
+use reqwest::header::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::api::support::Served;
+use crate::material::shared_text;
 
 /// Began with the recording: what is older was left by an earlier one.
 const BEGAN: &str = "2026-11-24T02:09:00";
@@ -16,12 +17,7 @@ const CUT: usize = 6_000;
 
 /// The recording; `None`: the shared material is not there.
 fn recording() -> Option<Vec<Value>> {
-    let shared = std::env::var("PERF_AGENT_SHARED").map_or_else(
-        |_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = shared.join("acceptance/langgraph/sdk_trace.jsonl");
-    let text = std::fs::read_to_string(&path).ok()?;
+    let text = shared_text("acceptance/langgraph/sdk_trace.jsonl")?;
     Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
@@ -159,74 +155,87 @@ fn without_leftovers(op: &str, answer: Value, left: &mut usize) -> Value {
     }
 }
 
+/// What ours says to a recorded request.
+async fn asked(served: &Served, names: &Names, line: &Value) -> (u64, HeaderMap, String) {
+    let url = format!("{}{}", served.base, names.ours(line["path"].as_str().unwrap()));
+    let mut request = served.client.request(line["method"].as_str().unwrap().parse().unwrap(), url);
+    if !line["req"].is_null() {
+        let body = names.ours(&line["req"].to_string());
+        request = request.header("content-type", "application/json").body(body);
+    }
+    if line["op"] == "runs.join_stream" {
+        request = request.header("last-event-id", "0");
+    }
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    (u64::from(status), headers, response.text().await.unwrap())
+}
+
+/// Two operations answer with a defect of the original there; ours does right. False: not one of them.
+fn does_right(op: &str, status: u64, text: &str) -> bool {
+    match op {
+        "threads.get_history before+metadata" => {
+            let states: Value = serde_json::from_str(text).unwrap();
+            let states = states.as_array().unwrap().iter();
+            let sources: Vec<&Value> = states.map(|s| &s["metadata"]["source"]).collect();
+            assert_eq!((status, json!(sources)), (200, json!(["loop", "loop"])), "{text}");
+        }
+        "threads.prune" => assert_eq!((status, text), (200, r#"{"pruned_count":1}"#)),
+        _ => return false,
+    }
+    true
+}
+
+/// Where an answer differs from the recorded one.
+fn differences(
+    names: &mut Names,
+    line: &Value,
+    (status, headers, text): &(u64, HeaderMap, String),
+    left: &mut usize,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    if line["status"] != *status {
+        found.push(format!("status: {} was {status}: {text}", line["status"]));
+    }
+    let theirs = line["res"].as_str().unwrap();
+    let stream = theirs.starts_with("event:");
+    let body = |text: &str| match stream {
+        true => json!(events(text)),
+        false => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+    };
+    let expected = without_leftovers(line["op"].as_str().unwrap(), body(theirs), left);
+    for (name, value) in line["headers"].as_object().unwrap() {
+        let value = value.as_str().unwrap();
+        let ours = headers.get(name).map_or("", |value| value.to_str().unwrap());
+        let wanted = match name.as_str() {
+            "x-pagination-total" => expected.as_array().unwrap().len().to_string(),
+            _ => value.to_owned(),
+        };
+        found.extend(names.places(name, &wanted, ours));
+    }
+    let mut actual = body(text);
+    if theirs.len() >= CUT
+        && let (Some(theirs), Some(ours)) = (expected.as_array(), actual.as_array_mut())
+    {
+        ours.truncate(theirs.len());
+    }
+    found.extend(names.compare("body", &expected, &actual));
+    found
+}
+
 #[tokio::test]
 async fn the_answers_are_those_of_langgraphs_own_server_up_to_ids_and_times() {
-    let Some(recording) = recording() else {
-        println!("skipped: no recording of LangGraph's server (../shared is not there)");
-        return;
-    };
+    let Some(recording) = recording() else { return };
     let served = Served::with_test_graphs("memory:").await;
-    let mut names = Names::default();
-    let mut left = 0;
+    let (mut names, mut left) = (Names::default(), 0);
     let mut wrong = Vec::new();
     for line in &recording {
         let op = line["op"].as_str().unwrap();
-        let url = format!("{}{}", served.base, names.ours(line["path"].as_str().unwrap()));
-        let mut request =
-            served.client.request(line["method"].as_str().unwrap().parse().unwrap(), url);
-        if !line["req"].is_null() {
-            let body = names.ours(&line["req"].to_string());
-            request = request.header("content-type", "application/json").body(body);
+        let answer = asked(&served, &names, line).await;
+        if does_right(op, answer.0, &answer.2) {
+            continue;
         }
-        if op == "runs.join_stream" {
-            request = request.header("last-event-id", "0");
-        }
-        let response = request.send().await.unwrap();
-        let status = u64::from(response.status().as_u16());
-        let headers = response.headers().clone();
-        let text = response.text().await.unwrap();
-        match op {
-            // Two defects of the original.
-            "threads.get_history before+metadata" => {
-                let states: Value = serde_json::from_str(&text).unwrap();
-                let states = states.as_array().unwrap().iter();
-                let sources: Vec<&Value> = states.map(|s| &s["metadata"]["source"]).collect();
-                assert_eq!((status, json!(sources)), (200, json!(["loop", "loop"])), "{text}");
-                continue;
-            }
-            "threads.prune" => {
-                assert_eq!((status, text.as_str()), (200, r#"{"pruned_count":1}"#));
-                continue;
-            }
-            _ => {}
-        }
-        let mut found = Vec::new();
-        if line["status"] != status {
-            found.push(format!("status: {} was {status}: {text}", line["status"]));
-        }
-        let theirs = line["res"].as_str().unwrap();
-        let stream = theirs.starts_with("event:");
-        let body = |text: &str| match stream {
-            true => json!(events(text)),
-            false => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
-        };
-        let expected = without_leftovers(op, body(theirs), &mut left);
-        for (name, value) in line["headers"].as_object().unwrap() {
-            let value = value.as_str().unwrap();
-            let ours = headers.get(name).map_or("", |value| value.to_str().unwrap());
-            let wanted = match name.as_str() {
-                "x-pagination-total" => expected.as_array().unwrap().len().to_string(),
-                _ => value.to_owned(),
-            };
-            found.extend(names.places(name, &wanted, ours));
-        }
-        let mut actual = body(&text);
-        if theirs.len() >= CUT
-            && let (Some(theirs), Some(ours)) = (expected.as_array(), actual.as_array_mut())
-        {
-            ours.truncate(theirs.len());
-        }
-        found.extend(names.compare("body", &expected, &actual));
+        let found = differences(&mut names, line, &answer, &mut left);
         wrong.extend(found.into_iter().map(|what| format!("{op}: {what}")));
     }
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
