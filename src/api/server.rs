@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     keyed: bool,
     app: App,
+    crons: JoinHandle<()>,
     orchestrator: Option<OrchestratorOptions>,
 }
 
@@ -80,8 +82,8 @@ impl Server {
         langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
         langgraph::take_up(&app).await;
         seed::take_up(&app).await;
-        tokio::spawn(langgraph::watch_crons(app.clone()));
-        Ok(Self { listener, listen, tls, keyed, app, orchestrator: None })
+        let crons = tokio::spawn(langgraph::watch_crons(app.clone()));
+        Ok(Self { listener, listen, tls, keyed, app, crons, orchestrator: None })
     }
 
     /// The same server, reporting to an orchestrator while it serves.
@@ -108,7 +110,7 @@ impl Server {
     /// Answers until `shutdown`. Then it takes no new connection, every run stops at a superstep boundary, those who
     /// wait for one are told, and it returns when all answers are out.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { listener, tls, app, orchestrator, .. } = self;
+        let Self { listener, tls, app, crons, orchestrator, .. } = self;
         let (router, drivers) = (router::service(app.clone()), app.drivers.clone());
         let keeper = orchestrator.and_then(|options| Keeper::start(app, &options));
         let closing = CancellationToken::new();
@@ -131,6 +133,10 @@ impl Server {
                 runs = left,
                 "the drain ended before all work did; runs resume from their last checkpoint"
             );
+        }
+        // It holds the store: whoever comes next must find it free.
+        if crons.await.is_err() {
+            tracing::error!("the watch over crons ended in a panic");
         }
         Ok(())
     }
