@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::json;
 
 use super::{Agent, DeploymentConfig, Error, ExternalDeployment, targets};
-use crate::serving::{Reach, Target};
+use crate::serving::{self, Target};
 use crate::tools;
 
 /// Collection of the deployments that were added.
@@ -18,6 +20,25 @@ const ADDED_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 100;
 /// Most replicas of one.
 const ENDPOINTS_MAX: usize = 64;
+
+/// The edge's guard before calls of addresses that a caller gave.
+#[async_trait]
+pub trait Reach: Send + Sync {
+    /// A client that calls the host of `url` at addresses that were checked now, and nobody else.
+    ///
+    /// Errors: why it is not called, in words.
+    async fn reach(&self, url: &str, timeout: Duration) -> Result<reqwest::Client, String>;
+}
+
+/// The same guard, as the room of the engines knows it.
+struct Guard(Arc<dyn Reach>);
+
+#[async_trait]
+impl serving::Reach for Guard {
+    async fn reach(&self, url: &str, timeout: Duration) -> Result<reqwest::Client, String> {
+        self.0.reach(url, timeout).await
+    }
+}
 
 /// The deployments that the config file does not declare.
 #[derive(Default)]
@@ -178,7 +199,8 @@ impl Agent {
         if declared {
             return Err(Error::Declared(deployment.name.clone()));
         }
-        targets::watched(deployment, self.clock(), Some(reach.clone()))
+        let guard = Arc::new(Guard(reach.clone()));
+        targets::watched(deployment, self.clock(), Some(guard))
     }
 }
 

@@ -28,7 +28,7 @@ mod threads;
 mod up;
 mod vocabulary;
 
-pub use crate::serving::Reach;
+pub use added::Reach;
 pub use catalogue::Reloaded;
 pub use config::{
     ConfigFile, DeploymentConfig, ExternalDeployment, ProcessDeployment, RetentionSettings,

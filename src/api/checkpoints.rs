@@ -319,6 +319,7 @@ pub(super) async fn copy_thread(
 
 /// Threads to prune.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CheckpointPrune)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Prune {
     /// Threads.

@@ -122,7 +122,11 @@ pub(super) async fn put(
     Precondition(expected): Precondition,
     Text(text): Text,
 ) -> Result<Put, Error> {
-    written(&app, name, move |agent, name| agent.put_graph(name, &text, &expected)).await
+    let done =
+        written(&app, name, move |agent, name| agent.put_graph(name, &text, &expected)).await?;
+    // A new graph is an assistant of LangGraph's clients at once.
+    super::langgraph::keep_own(app.agent()).await.map_err(agent::Error::Run)?;
+    Ok(done)
 }
 
 /// How to draw.
