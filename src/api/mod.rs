@@ -3,10 +3,12 @@
 mod analysis;
 mod body;
 mod checkpoints;
+mod codes;
 mod connections;
 mod deployments;
 mod documented;
 mod error;
+mod examples;
 mod explorer;
 mod graphs;
 mod guard;

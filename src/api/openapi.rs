@@ -32,6 +32,8 @@ pub fn document() -> Value {
     }
     super::documented::complete(&mut document);
     super::security::describe(&mut document);
+    super::codes::list(&mut document);
+    super::examples::add(&mut document);
     document
 }
 

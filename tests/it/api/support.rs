@@ -1,5 +1,6 @@
 //! A server in this process, and a client for it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use perf_agent::agent::{Agent, ConfigFile, ModelChoice, ModelSettings, Settings};
@@ -115,9 +116,7 @@ impl Served {
     pub async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let url = format!("{}{path}", self.base);
         let request = self.client.request(method.parse().unwrap(), url).json(&body);
-        let response = request.send().await.unwrap();
-        let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
+        let (status, text) = told(request).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
@@ -170,9 +169,50 @@ impl Served {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let response = request.send().await.unwrap();
+    let (status, text) = told(request).await;
+    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+/// Status and body. A refusal has a code that the document lists for its operation.
+async fn told(request: reqwest::RequestBuilder) -> (u16, String) {
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) =
+        (request.method().as_str().to_lowercase(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let status = response.status().as_u16();
-    (status, response.json().await.unwrap())
+    let code = response.headers().get("x-error-code").map(|code| code.to_str().unwrap().to_owned());
+    let text = response.text().await.unwrap();
+    if (400..500).contains(&status) {
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let word = |field: &str| body[field].as_str().map(str::to_owned);
+        if let Some(code) = code.or_else(|| word("code")).or_else(|| word("error")) {
+            listed(&method, &path, status, &code);
+        }
+    }
+    (status, text)
+}
+
+/// Fails unless the document lists `code` for that operation, under that status or `4XX`.
+fn listed(method: &str, path: &str, status: u16, code: &str) {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    let paths = DOCUMENT.get_or_init(perf_agent::api::document)["paths"].as_object().unwrap();
+    let parts: Vec<&str> = path.split('/').collect();
+    let fits = |template: &&String| {
+        let wanted: Vec<&str> = template.split('/').collect();
+        let same = |(wanted, part): (&&str, &&str)| wanted == part || wanted.starts_with('{');
+        wanted.len() == parts.len() && wanted.iter().zip(&parts).all(same)
+    };
+    let found = paths.keys().filter(fits).min_by_key(|template| template.matches('{').count());
+    let Some(operation) = found.and_then(|found| paths[found].get(method)) else { return };
+    let codes = |status: &str| operation["responses"][status]["x-codes"].as_array();
+    let status = status.to_string();
+    let told = codes(&status).or_else(|| codes("4XX"));
+    assert!(
+        told.is_some_and(|codes| codes.iter().any(|listed| listed == code)),
+        "{method} {}: {status} `{code}` is not in the document: {told:?}",
+        found.unwrap()
+    );
 }
 
 /// Where a simulated vLLM listens that has answered one request.
@@ -244,9 +284,7 @@ impl Keyed {
         let request = self.served.client.request(method.parse().unwrap(), url);
         let request = request.bearer_auth(self.secret(scope));
         let request = body.iter().fold(request, |request, body| request.json(body));
-        let response = request.send().await.unwrap();
-        let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
+        let (status, text) = told(request).await;
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
