@@ -160,6 +160,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "api.idempotency_busy",
             "api.idempotency_in_doubt",
             "api.idempotency_mismatch",
+            "api.unknown_deployment",
             "api.invalid_idempotency_key",
             "api.invalid_request",
             "tools.invalid_arguments",
