@@ -160,6 +160,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "api.idempotency_busy",
             "api.idempotency_in_doubt",
             "api.idempotency_mismatch",
+            "api.unknown_deployment",
             "api.invalid_idempotency_key",
             "api.invalid_request",
             "tools.invalid_arguments",
@@ -238,6 +239,8 @@ pub(super) fn list(document: &mut Value) {
         for (method, operation) in operations.as_object_mut().into_iter().flatten() {
             let codes = codes(method, path, &operation["requestBody"]);
             let Some(responses) = operation["responses"].as_object_mut() else { continue };
+            // Nothing but what is said of every operation.
+            responses.retain(|status, _| status != "4XX" || !under(&codes, status).is_empty());
             for (status, response) in responses {
                 if status.starts_with('4') {
                     say(response, &under(&codes, status));
