@@ -89,7 +89,7 @@ async fn a_pause_survives_a_restart_and_both_doors_say_the_same() {
 
     let by_hand = Agent::shared(settings(&store), "serve").await.unwrap();
     let args = json!({"rollout": paused["id"]});
-    let again = by_hand.call_tool("pause_rollout", args, false).await.unwrap();
+    let again = by_hand.call_tool("pause_rollout", args, true).await.unwrap();
     for field in ["id", "state", "paused", "canary_percent", "steps", "proposal", "finished"] {
         assert_eq!(again[field], paused[field], "{field}");
     }
