@@ -92,17 +92,19 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "tools.invalid_arguments",
         ],
     ),
+    ("post", "/optimize", RUN_STARTS),
+    ("post", "/optimize/batch", RUN_STARTS),
+    ("post", "/optimize/kv-cache", RUN_STARTS),
+    ("post", "/optimize/parallelism", RUN_STARTS),
+    ("post", "/optimize/quantize", RUN_STARTS),
     (
-        "post",
-        "/optimize",
+        "get",
+        "/optimize/recommendations",
         &[
-            "agent.unknown_graph",
-            "api.idempotency_busy",
-            "api.idempotency_in_doubt",
-            "api.idempotency_mismatch",
-            "api.invalid_idempotency_key",
             "api.invalid_request",
-            "runtime.input_invalid",
+            "api.unknown_deployment",
+            "serving.not_enough_history",
+            "tools.invalid_arguments",
         ],
     ),
     ("get", "/optimize/{thread_id}", &["agent.unknown_thread"]),
@@ -139,6 +141,15 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "tools.locked",
         ],
     ),
+    ("post", "/rollout/start", RUN_STARTS),
+    (
+        "post",
+        "/rollout/start",
+        &["api.invalid_config", "api.rollout_goes_on", "api.unknown_deployment"],
+    ),
+    ("post", "/rollout/{id}/pause", ORDERS),
+    ("post", "/rollout/{id}/promote", ORDERS),
+    ("post", "/rollout/{id}/resume", ORDERS),
     ("*", "/runs*", RUNS),
     ("*", "/store*", &["api.invalid_request", "api.not_found"]),
     (
@@ -194,6 +205,21 @@ const RULES: &[(&str, &str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Starts of a tuning run.
+const RUN_STARTS: &[&str] = &[
+    "agent.unknown_graph",
+    "api.idempotency_busy",
+    "api.idempotency_in_doubt",
+    "api.idempotency_mismatch",
+    "api.invalid_idempotency_key",
+    "api.invalid_request",
+    "runtime.input_invalid",
+];
+
+/// A person's orders to a rollout.
+const ORDERS: &[&str] =
+    &["api.invalid_request", "tools.locked", "tools.order_refused", "tools.unknown_rollout"];
 
 /// Answers to a question.
 const ANSWERS: &[&str] = &[

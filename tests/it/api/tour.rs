@@ -354,7 +354,25 @@ impl Tour {
         self.call("get", "/rollout/{id}/events", &[&id], None).await;
         let status = self.call("post", "/rollout/{id}/abort", &[&id], None).await;
         // The same call behind both, on whichever rollout goes on.
-        self.note("post", "/rollout/rollback", json!({"deployment": "chat"}), 200, status);
+        self.note("post", "/rollout/rollback", json!({"deployment": "chat"}), 200, status.clone());
+        // Orders are answered with the same, and runs of a family like any other; tests of their own give them.
+        for order in ["pause", "resume", "promote"] {
+            self.note(
+                "post",
+                &format!("/rollout/{{id}}/{order}"),
+                Value::Null,
+                200,
+                status.clone(),
+            );
+        }
+        let started = self.seen["post /optimize"]["answer"].clone();
+        for family in ["batch", "kv-cache", "parallelism", "quantize"] {
+            let path = format!("/optimize/{family}");
+            self.note("post", &path, json!({"goal": GOAL}), 202, started.clone());
+        }
+        let config = json!({"config": {"max_num_seqs": 64}, "goal": GOAL});
+        self.note("post", "/rollout/start", config, 202, started);
+        self.get("/optimize/recommendations").await;
         let task = json!({"task_id": "t-1", "task_type": "tune_inference", "parameters": {"goal": GOAL, "approved": true}});
         self.post("/task", task).await;
     }
