@@ -25,7 +25,38 @@ pub(super) const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
 
 /// The list of routes: what is not here is neither served nor documented.
 pub(super) fn routes() -> OpenApiRouter<App> {
-    let quick = OpenApiRouter::new()
+    let checkpoints = OpenApiRouter::new()
+        .routes(routes!(checkpoints::put))
+        .routes(routes!(checkpoints::put_writes))
+        .routes(routes!(checkpoints::search))
+        .routes(routes!(checkpoints::delete_thread))
+        .routes(routes!(checkpoints::delete_runs))
+        .routes(routes!(checkpoints::copy_thread))
+        .routes(routes!(checkpoints::prune))
+        .layer(DefaultBodyLimit::max(CHECKPOINT_BYTES_MAX))
+        .layer(from_fn(middleware::limit_time));
+    // These take as long as the run does.
+    let patient = OpenApiRouter::new()
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::promote))
+        .routes(routes!(rollouts::rollback))
+        .routes(routes!(recommendations::list))
+        .routes(routes!(trials::validate))
+        .routes(routes!(tasks::run))
+        .routes(routes!(mcp::http::handle))
+        .merge(langgraph::patient());
+    OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .merge(quick())
+        .merge(checkpoints)
+        .merge(patient)
+        .merge(seed::routes())
+}
+
+/// Those that answer at once.
+fn quick() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::detailed))
         .routes(routes!(health::live))
@@ -76,34 +107,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(openapi::show))
         .routes(routes!(explorer::show))
         .merge(langgraph::quick())
-        .layer(from_fn(middleware::limit_time));
-    let checkpoints = OpenApiRouter::new()
-        .routes(routes!(checkpoints::put))
-        .routes(routes!(checkpoints::put_writes))
-        .routes(routes!(checkpoints::search))
-        .routes(routes!(checkpoints::delete_thread))
-        .routes(routes!(checkpoints::delete_runs))
-        .routes(routes!(checkpoints::copy_thread))
-        .routes(routes!(checkpoints::prune))
-        .layer(DefaultBodyLimit::max(CHECKPOINT_BYTES_MAX))
-        .layer(from_fn(middleware::limit_time));
-    // These take as long as the run does.
-    let patient = OpenApiRouter::new()
-        .routes(routes!(rollouts::abort))
-        .routes(routes!(rollouts::pause))
-        .routes(routes!(rollouts::resume))
-        .routes(routes!(rollouts::promote))
-        .routes(routes!(rollouts::rollback))
-        .routes(routes!(recommendations::list))
-        .routes(routes!(trials::validate))
-        .routes(routes!(tasks::run))
-        .routes(routes!(mcp::http::handle))
-        .merge(langgraph::patient());
-    OpenApiRouter::with_openapi(openapi::Base::openapi())
-        .merge(quick)
-        .merge(checkpoints)
-        .merge(patient)
-        .merge(seed::routes())
+        .layer(from_fn(middleware::limit_time))
 }
 
 /// The service.

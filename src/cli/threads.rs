@@ -14,50 +14,10 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
     // A thread can be looked at and edited wherever its records are, with or without its servers.
     let settings = Settings { records_only: true, ..resolved(common)? };
     match command {
-        Threads::List { limit } => {
-            // Looking at the list needs no fleet of anybody's: an empty scope.
-            let agent = Agent::shared(settings, "list").await?;
-            let threads = agent.threads(*limit).await?;
-            if is_json(common) {
-                println!("{:#}", json!(threads));
-                return Ok(Exit::Done);
-            }
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING).set_header([
-                "thread",
-                "graph",
-                "status",
-                "questions",
-            ]);
-            for row in threads {
-                let status = json!(row.status).as_str().unwrap_or_default().to_owned();
-                let graph = row.graph.unwrap_or_default();
-                table.add_row([row.thread.to_string(), graph, status, row.interrupts.to_string()]);
-            }
-            println!("{table}");
-        }
-        Threads::Show { thread } => {
-            let thread = ThreadId(thread.clone());
-            let agent = Agent::for_thread(settings, &thread).await?;
-            let result = agent.result(&thread).await?;
-            if is_json(common) {
-                println!("{:#}", json!(result));
-            } else {
-                let samples = chart::samples(&agent, &thread).await;
-                println!("{}", report::text(&result, &samples));
-            }
-        }
+        Threads::List { limit } => list(common, settings, *limit).await?,
+        Threads::Show { thread } => show(common, settings, &ThreadId(thread.clone())).await?,
         Threads::History { thread } => history(common, settings, &ThreadId(thread.clone())).await?,
-        Threads::Diff { left, right } => {
-            let (left, right) = (place(left)?, place(right)?);
-            let agent = Agent::for_thread(settings, &left.0).await?;
-            let diff = agent.diff((&left.0, left.1), (&right.0, right.1)).await?;
-            if is_json(common) {
-                println!("{:#}", json!(diff));
-            } else {
-                println!("{}", report::diff(&diff));
-            }
-        }
+        Threads::Diff { left, right } => diff(common, settings, left, right).await?,
         Threads::Fork { thread, at } => {
             let agent = agent_of(settings, thread).await?;
             branched(common, &agent.fork(&ThreadId(thread.clone()), *at).await?);
@@ -72,59 +32,129 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
             branched(common, &agent.rewind(&ThreadId(thread.clone()), *to).await?);
         }
         Threads::Update { thread, values, as_node, goto } => {
-            let agent = agent_of(settings, thread).await?;
-            let values: Map<String, Value> = match typed_json("--values", values)? {
-                Value::Object(values) => values,
-                other => return Err(misuse("--values", format!("`{other}` is no JSON object"))),
-            };
             let update = StateUpdate {
-                values: values.into_iter().collect(),
+                values: object("--values", values)?.into_iter().collect(),
                 as_node: as_node.clone(),
                 goto: goto.clone(),
                 ..StateUpdate::default()
             };
+            let agent = agent_of(settings, thread).await?;
             branched(common, &agent.update_state(&ThreadId(thread.clone()), update).await?);
         }
         Threads::Cancel { thread, run } => {
-            let (agent, thread) = (agent_of(settings, thread).await?, ThreadId(thread.clone()));
-            match run {
-                Some(run) => agent.cancel_run(&thread, &RunId(run.clone())).await?,
-                None => agent.cancel(&thread).await?,
-            }
-            branched(common, &agent.state(&thread).await?);
+            cancel(common, settings, thread, run.as_deref()).await?;
         }
         Threads::Migrate { graph, thread, go } => {
-            let agent = Agent::shared(settings, "list").await?;
-            let thread = thread.clone().map(ThreadId);
-            let reports = agent.migrate(graph, thread.as_ref(), *go).await?;
-            if is_json(common) {
-                println!("{:#}", json!(reports));
-            } else {
-                reports.iter().for_each(|report| println!("{}", report::migration(report, *go)));
-            }
-            if reports.iter().any(|report| !report.problems.is_empty()) {
-                return Ok(Exit::Failed);
-            }
+            return migrate(common, settings, graph, thread.as_deref(), *go).await;
         }
-        Threads::Prune { thread, keep } => {
-            let agent = agent_of(settings, thread).await?;
-            let keep = usize::try_from(*keep).unwrap_or(usize::MAX);
-            let gone = agent.prune(&ThreadId(thread.clone()), keep).await?;
-            match is_json(common) {
-                true => println!("{}", json!({ "checkpoints_gone": gone })),
-                false => println!("{gone} checkpoints forgotten"),
-            }
-        }
-        Threads::Delete { thread } => {
-            let agent = agent_of(settings, thread).await?;
-            agent.delete(&ThreadId(thread.clone())).await?;
-            match is_json(common) {
-                true => println!("{}", json!({ "deleted": thread })),
-                false => println!("thread {thread} is forgotten"),
-            }
-        }
+        Threads::Prune { thread, keep } => prune(common, settings, thread, *keep).await?,
+        Threads::Delete { thread } => delete(common, settings, thread).await?,
     }
     Ok(Exit::Done)
+}
+
+async fn list(common: &Common, settings: Settings, limit: usize) -> Result<(), Error> {
+    // Looking at the list needs no fleet of anybody's: an empty scope.
+    let agent = Agent::shared(settings, "list").await?;
+    let threads = agent.threads(limit).await?;
+    if is_json(common) {
+        println!("{:#}", json!(threads));
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["thread", "graph", "status", "questions"]);
+    for row in threads {
+        let status = json!(row.status).as_str().unwrap_or_default().to_owned();
+        let graph = row.graph.unwrap_or_default();
+        table.add_row([row.thread.to_string(), graph, status, row.interrupts.to_string()]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+async fn show(common: &Common, settings: Settings, thread: &ThreadId) -> Result<(), Error> {
+    let agent = Agent::for_thread(settings, thread).await?;
+    let result = agent.result(thread).await?;
+    if is_json(common) {
+        println!("{:#}", json!(result));
+        return Ok(());
+    }
+    let samples = chart::samples(&agent, thread).await;
+    println!("{}", report::text(&result, &samples));
+    Ok(())
+}
+
+async fn diff(common: &Common, settings: Settings, left: &str, right: &str) -> Result<(), Error> {
+    let (left, right) = (place(left)?, place(right)?);
+    let agent = Agent::for_thread(settings, &left.0).await?;
+    let diff = agent.diff((&left.0, left.1), (&right.0, right.1)).await?;
+    match is_json(common) {
+        true => println!("{:#}", json!(diff)),
+        false => println!("{}", report::diff(&diff)),
+    }
+    Ok(())
+}
+
+async fn cancel(
+    common: &Common,
+    settings: Settings,
+    thread: &str,
+    run: Option<&str>,
+) -> Result<(), Error> {
+    let (agent, thread) = (agent_of(settings, thread).await?, ThreadId(thread.to_owned()));
+    match run {
+        Some(run) => agent.cancel_run(&thread, &RunId(run.to_owned())).await?,
+        None => agent.cancel(&thread).await?,
+    }
+    branched(common, &agent.state(&thread).await?);
+    Ok(())
+}
+
+async fn migrate(
+    common: &Common,
+    settings: Settings,
+    graph: &str,
+    thread: Option<&str>,
+    go: bool,
+) -> Result<Exit, Error> {
+    let agent = Agent::shared(settings, "list").await?;
+    let thread = thread.map(|thread| ThreadId(thread.to_owned()));
+    let reports = agent.migrate(graph, thread.as_ref(), go).await?;
+    match is_json(common) {
+        true => println!("{:#}", json!(reports)),
+        false => reports.iter().for_each(|report| println!("{}", report::migration(report, go))),
+    }
+    let stuck = reports.iter().any(|report| !report.problems.is_empty());
+    Ok(if stuck { Exit::Failed } else { Exit::Done })
+}
+
+async fn prune(common: &Common, settings: Settings, thread: &str, keep: u64) -> Result<(), Error> {
+    let agent = agent_of(settings, thread).await?;
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let gone = agent.prune(&ThreadId(thread.to_owned()), keep).await?;
+    match is_json(common) {
+        true => println!("{}", json!({ "checkpoints_gone": gone })),
+        false => println!("{gone} checkpoints forgotten"),
+    }
+    Ok(())
+}
+
+async fn delete(common: &Common, settings: Settings, thread: &str) -> Result<(), Error> {
+    let agent = agent_of(settings, thread).await?;
+    agent.delete(&ThreadId(thread.to_owned())).await?;
+    match is_json(common) {
+        true => println!("{}", json!({ "deleted": thread })),
+        false => println!("thread {thread} is forgotten"),
+    }
+    Ok(())
+}
+
+/// A JSON object that was typed.
+fn object(what: &str, text: &str) -> Result<Map<String, Value>, Error> {
+    match typed_json(what, text)? {
+        Value::Object(values) => Ok(values),
+        other => Err(misuse(what, format!("`{other}` is no JSON object"))),
+    }
 }
 
 async fn agent_of(settings: Settings, thread: &str) -> Result<Agent, Error> {

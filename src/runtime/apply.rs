@@ -14,7 +14,7 @@ use super::{
     TaskResult, TaskState, Verdict, WaitFor, fold, interrupt, kind,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
-use crate::graph::Lifetime;
+use crate::graph::{Graph, Lifetime};
 
 /// A start letter, taken apart.
 pub(super) struct Start {
@@ -29,6 +29,20 @@ pub(super) struct Start {
     pub(super) rollback_to: Option<Option<Arc<Checkpoint>>>,
 }
 
+fn info(head: Option<&Checkpoint>, graph: &Graph, start: &Start, now: Millis) -> Arc<RunInfo> {
+    Arc::new(RunInfo {
+        id: start.run.clone(),
+        graph: graph.name.clone(),
+        graph_hash: graph.hash.clone(),
+        context: Arc::new(start.context.clone()),
+        started: now,
+        thread_created: head.map_or(now, |head| head.run.thread_created),
+        parent_seq: head.map_or(0, |head| head.seq),
+        pauses: start.pauses.clone(),
+        continues: None,
+    })
+}
+
 /// The first checkpoint of a new run: its input, and its first superstep planned.
 pub(super) fn start(
     thread: &ThreadId,
@@ -38,17 +52,7 @@ pub(super) fn start(
     now: Millis,
 ) -> Draft {
     let graph = &program.graph;
-    let run = Arc::new(RunInfo {
-        id: start.run,
-        graph: graph.name.clone(),
-        graph_hash: graph.hash.clone(),
-        context: Arc::new(start.context),
-        started: now,
-        thread_created: head.map_or(now, |head| head.run.thread_created),
-        parent_seq: head.map_or(0, |head| head.seq),
-        pauses: start.pauses,
-        continues: None,
-    });
+    let run = info(head, graph, &start, now);
     let state = Checkpoint {
         thread: thread.clone(),
         seq: 1,

@@ -88,14 +88,7 @@ impl Job<'_> {
             }));
         };
         let path = format!("{}/{}", self.task.superstep(&self.state), node.name);
-        let ledger = Arc::new(Ledger {
-            store: self.store.clone(),
-            state: self.state.clone(),
-            epoch: self.epoch,
-            task: path.clone(),
-            doubt: Mutex::new(None),
-            broken: Mutex::new(None),
-        });
+        let ledger = self.ledger(&path);
         let frame = program.places[ix].frame;
         let mut cx = self.context(ix, path, ledger.clone());
         let view = self.view(node, frame);
@@ -152,6 +145,17 @@ impl Job<'_> {
             }
             cx.attempt += 1;
         }
+    }
+
+    fn ledger(&self, path: &str) -> Arc<Ledger> {
+        Arc::new(Ledger {
+            store: self.store.clone(),
+            state: self.state.clone(),
+            epoch: self.epoch,
+            task: path.to_owned(),
+            doubt: Mutex::new(None),
+            broken: Mutex::new(None),
+        })
     }
 
     /// One attempt under the node's timeout.
