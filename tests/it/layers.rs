@@ -299,8 +299,6 @@ fn source_files_stay_small() {
     assert!(p90 <= 400, "the 90th percentile file has {p90} lines");
 }
 
-/// Functions of over 70 lines that are being cut up: a list that only shrinks.
-
 #[test]
 fn functions_stay_small() {
     let (mut lengths, mut wrong) = (Vec::new(), Vec::new());
