@@ -1,10 +1,13 @@
 //! What is there: key, model, GPUs, engines, store; each really asked.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::assembly::Assembled;
 use super::{ModelSettings, models};
 use crate::base::Coded;
+use crate::serving::Target;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,30 +38,38 @@ pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Che
             parts.shelf.now().graphs.keys().cloned().collect::<Vec<_>>().join(", "),
         ),
     ];
-    checks.extend(pulse(parts).await);
+    checks.extend(pulse(parts, PATIENCE).await);
     checks
 }
 
+/// Longest look at one deployment when a person asks: the first look at a server waits until it has seen ten seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Asks the store and every deployment: what work cannot do without.
-pub(super) async fn pulse(parts: &Assembled) -> Vec<Check> {
+pub(super) async fn pulse(parts: &Assembled, patience: Duration) -> Vec<Check> {
     let store = match parts.runtime.threads(1).await {
         Ok(_) => Check::new("store", Some(true), "answers"),
         Err(error) => Check::new("store", Some(false), error.problem().to_string()),
     };
+    let targets = parts.registry.services().targets.now();
+    let asked = targets.values().map(|target| deployment(target, parts.simulated, patience));
     let mut checks = vec![store];
-    for (name, target) in parts.registry.services().targets.now().iter() {
-        let kind = if parts.simulated { "simulated" } else { "real" };
-        let deployment = &target.deployment;
-        let detail = format!("{kind} {} serving {}", deployment.engine, deployment.served_model);
-        checks.push(match target.observe.observe(10.0, None).await {
-            Ok(_) => Check::new(format!("deployment {name}"), Some(true), detail),
-            Err(error) => {
-                let detail = format!("{detail}: {}", error.problem());
-                Check::new(format!("deployment {name}"), Some(false), detail)
-            }
-        });
-    }
+    checks.extend(futures::future::join_all(asked).await);
     checks
+}
+
+/// Whether one deployment answers, as far as `patience` shows it.
+async fn deployment(target: &Target, simulated: bool, patience: Duration) -> Check {
+    let kind = if simulated { "simulated" } else { "real" };
+    let deployment = &target.deployment;
+    let name = format!("deployment {}", deployment.name);
+    let detail = format!("{kind} {} serving {}", deployment.engine, deployment.served_model);
+    let why = match tokio::time::timeout(patience, target.observe.observe(10.0, None)).await {
+        Ok(Ok(_)) => return Check::new(name, Some(true), detail),
+        Ok(Err(error)) => error.problem().to_string(),
+        Err(_) => format!("nothing to see within {} s", patience.as_secs()),
+    };
+    Check::new(name, Some(false), format!("{detail}: {why}"))
 }
 
 async fn provider(settings: &ModelSettings) -> Check {

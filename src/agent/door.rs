@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -402,8 +403,8 @@ impl Agent {
     }
 
     /// Asks what work cannot do without: the store and every deployment.
-    pub async fn pulse(&self) -> Vec<Check> {
-        doctor::pulse(&self.parts).await
+    pub async fn pulse(&self, patience: Duration) -> Vec<Check> {
+        doctor::pulse(&self.parts, patience).await
     }
 
     /// The model that decides, and why that one.

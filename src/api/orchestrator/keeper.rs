@@ -15,6 +15,8 @@ use crate::base::{Rng, SeededRng};
 
 /// Longest look at oneself before a heartbeat: what takes longer is not well.
 const PULSE: Duration = Duration::from_secs(5);
+/// Of it, at each deployment.
+const LOOK: Duration = Duration::from_secs(4);
 
 /// The task that keeps the agent registered.
 pub(in crate::api) struct Keeper {
@@ -112,7 +114,7 @@ async fn call(app: &App, link: &Link, course: &Course) -> Answer {
 /// How the agent is. Without its store it can take no work; without a deployment only some.
 async fn pulse(app: &App) -> (&'static str, Value) {
     let at_work = app.drivers.at_work();
-    let Ok(checks) = tokio::time::timeout(PULSE, app.agent().pulse()).await else {
+    let Ok(checks) = tokio::time::timeout(PULSE, app.agent().pulse(LOOK)).await else {
         return ("degraded", json!({"threads_at_work": at_work, "failing": null}));
     };
     let failing: Vec<&str> = checks

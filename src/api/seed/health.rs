@@ -1,6 +1,6 @@
 //! `/api/v1/health`: whether this process answers, and whether what it stands on does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -21,6 +21,9 @@ fn basics(app: &App, status: &str) -> Value {
         "uptime_seconds": now.since(app.started) as f64 / 1000.0,
     })
 }
+
+/// Longest look at one deployment.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Answers as long as this process does.
 #[utoipa::path(
@@ -44,7 +47,7 @@ pub(super) async fn detailed(State(app): State<App>) -> Json<Value> {
         "latency_ms": began.elapsed().as_secs_f64() * 1000.0,
     });
     let orchestrator = app.standing.word();
-    let mut checks = app.agent().pulse().await;
+    let mut checks = app.agent().pulse(LOOK).await;
     checks.retain(|check| check.name.starts_with("deployment "));
     let well = read.is_ok() && checks.iter().all(|check| check.ok != Some(false));
     let mut health = basics(&app, if well { "healthy" } else { "degraded" });

@@ -198,7 +198,9 @@ async fn every_reference_in_the_document_leads_somewhere() {
         match value {
             serde_json::Value::Object(fields) => {
                 found.extend(fields.get("$ref").and_then(|r| r.as_str()).map(str::to_owned));
-                fields.values().for_each(|value| references(value, found));
+                // An example may be a schema of its own.
+                let parts = fields.iter().filter(|(name, _)| *name != "example");
+                parts.for_each(|(_, value)| references(value, found));
             }
             serde_json::Value::Array(values) => values.iter().for_each(|v| references(v, found)),
             _ => {}

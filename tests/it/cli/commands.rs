@@ -69,8 +69,9 @@ fn a_proxy_says_where_it_listens_has_no_table_at_first_and_ends_when_told() {
 fn a_graph_is_run_and_its_thread_is_listed_shown_and_told_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let (code, done) = run_json(folder.path(), &WATCH);
-    assert_eq!((code, &done["status"]), (0, &"no_change".into()), "{done:#}");
+    assert_eq!((code, &done["status"]), (0, &"done".into()), "{done:#}");
     assert!(done["diagnosis"]["bottleneck"].is_string(), "{done:#}");
+    assert_eq!(done["output"]["diagnosis"], done["diagnosis"], "{done:#}");
     let thread = done["thread_id"].as_str().unwrap();
     let (code, listed) = run_json(folder.path(), &["threads", "list"]);
     assert_eq!((code, listed.as_array().map(Vec::len)), (0, Some(1)), "{listed}");
