@@ -85,5 +85,6 @@ fn request(knobs: &[(Knob, KnobValue)], profile: WorkloadProfile) -> SearchReque
         seed: 7,
         budget: SearchBudget::default(),
         allow_quality_change: false,
+        knobs: Vec::new(),
     }
 }

@@ -92,7 +92,7 @@ fn plot_row(row: usize, top: f64, columns: &[&Sample], goal_ms: Option<f64>) -> 
         _ if goal => '┄',
         _ => ' ',
     };
-    let label = if row % 2 == 0 { format!("{:.0}", floor + step) } else { String::new() };
+    let label = if row.is_multiple_of(2) { format!("{:.0}", floor + step) } else { String::new() };
     format!("  {label:>8} ┤{}", columns.iter().map(cell).collect::<String>())
 }
 

@@ -84,7 +84,7 @@ pub(super) fn diff_line(line: &str) -> String {
 /// Replaces what stands between pairs of `mark`; an odd mark out stays.
 fn spans(line: &str, mark: &str, paint: impl Fn(&str) -> String) -> String {
     let parts: Vec<&str> = line.split(mark).collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return line.to_owned();
     }
     let painted = |(place, part): (usize, &&str)| match place % 2 {

@@ -171,10 +171,10 @@ impl<'a> Talk<'a> {
     async fn remembered_chat(&mut self) -> Result<ChatReply, NodeError> {
         let key = self.cx.effects.key(FIRST_REPLY + self.replies);
         self.replies += 1;
-        if let Some(kept) = self.cx.effects.begin(&key, "idempotent").await? {
-            if let Ok(reply) = serde_json::from_value(kept) {
-                return Ok(reply);
-            }
+        if let Some(kept) = self.cx.effects.begin(&key, "idempotent").await?
+            && let Ok(reply) = serde_json::from_value(kept)
+        {
+            return Ok(reply);
         }
         let sink = EventSink { cx: self.cx };
         let model = &self.node.parts.model;

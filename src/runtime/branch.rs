@@ -106,7 +106,7 @@ impl Runtime {
             common_seq,
             channels: differing(&a.values(), &b.values()),
             visits: differing(&a.visits(), &b.visits()),
-            next: (next_a != next_b).then(|| Sides { left: Some(next_a), right: Some(next_b) }),
+            next: (next_a != next_b).then_some(Sides { left: Some(next_a), right: Some(next_b) }),
         })
     }
 

@@ -87,14 +87,14 @@ impl Job<'_> {
                 reason: "the graph does not have it any more".to_owned(),
             }));
         };
-        let path = format!("{}/{}", self.task.superstep(&self.state), node.name);
+        let path = format!("{}/{}", self.task.superstep(self.state), node.name);
         let ledger = self.ledger(&path);
         let frame = program.places[ix].frame;
         let mut cx = self.context(ix, path, ledger.clone());
         let view = self.view(node, frame);
         let kept = match &node.cache {
             Some(cache) => match self.remembered(node, cache, &view).await {
-                Ok(Remembered::Yes(result)) => return End::Finished(result),
+                Ok(Remembered::Yes(result)) => return End::Finished(*result),
                 Ok(Remembered::No(kept)) => Some(kept),
                 Err(error) if error.problem.code == effects::FENCED => return End::Stopped,
                 Err(error) => return self.give_up(ix, error),
@@ -209,7 +209,7 @@ impl Job<'_> {
 
     /// The failure, taken over by an `on_error` route if one fits.
     fn give_up(&self, node: graph::NodeIx, error: NodeError) -> End {
-        give_up(&self.program, node, &self.state, error)
+        give_up(self.program, node, self.state, error)
     }
 
     fn view(&self, node: &graph::Node, frame: usize) -> super::StateView {
@@ -245,7 +245,7 @@ impl Job<'_> {
         cache: &graph::Cache,
         view: &super::StateView,
     ) -> Result<Remembered, NodeError> {
-        let kept = Kept::new(&self.state, node, cache, view)?;
+        let kept = Kept::new(self.state, node, cache, view)?;
         let begun =
             self.store.effect_begin(&self.state.thread, self.epoch, &kept.key, CACHED).await;
         let found = match begun {
@@ -258,7 +258,8 @@ impl Job<'_> {
         match serde_json::from_value::<TaskResult>(found["result"].clone()) {
             Ok(result) if fresh => {
                 self.journal(kind::REMEMBERED, json!({ "node": node.name }));
-                Ok(Remembered::Yes(TaskResult { usage: super::Usage::default(), ..result }))
+                let free = TaskResult { usage: super::Usage::default(), ..result };
+                Ok(Remembered::Yes(Box::new(free)))
             }
             _ => Ok(Remembered::No(kept)),
         }
@@ -314,7 +315,7 @@ const CACHED: &str = "idempotent";
 
 /// Whether an answer is remembered, or where it will be.
 enum Remembered {
-    Yes(TaskResult),
+    Yes(Box<TaskResult>),
     No(Kept),
 }
 

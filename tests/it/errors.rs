@@ -42,10 +42,9 @@ fn codes_in(text: &str) -> BTreeSet<String> {
             codes.insert(piece.to_owned());
         }
         if let Some(code) = piece.split_once("error: [").and_then(|(_, rest)| rest.split_once(']'))
+            && is_code(code.0)
         {
-            if is_code(code.0) {
-                codes.insert(code.0.to_owned());
-            }
+            codes.insert(code.0.to_owned());
         }
     }
     codes

@@ -147,7 +147,7 @@ impl Evidence {
             guards: plan.guards.iter().map(tests).collect(),
             load: Load::against(frozen.rate_rps),
             full_since: None,
-            handover: (parts == 0).then(|| Handover { since: frozen.at, until: None, judged: 0 }),
+            handover: (parts == 0).then_some(Handover { since: frozen.at, until: None, judged: 0 }),
         }
     }
 

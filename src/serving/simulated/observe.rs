@@ -9,9 +9,7 @@ use super::fleet::Fleet;
 use super::history::{KEPT_S, SCRAPE_EVERY_S};
 use super::server::Server;
 use crate::base::Millis;
-use crate::domain::{
-    EngineKind, Objective, Observation, RequestRecord, RequestStats, ServingConfig,
-};
+use crate::domain::{EngineKind, Objective, Observation, RequestRecord, RequestStats};
 use crate::serving::{Error, GpuProbe, Observe, ObserveContext, Page, dialect};
 
 /// A server that missed this many scrapes does not answer.
@@ -53,7 +51,7 @@ impl WorldObserve {
             pages: pages(fleet, &stable, from, to),
             cx: ObserveContext {
                 deployment: fleet.spec.deployment.clone(),
-                config: config.unwrap_or_else(ServingConfig::default),
+                config: config.unwrap_or_default(),
             },
             clients: fleet.records.between((from, to), &indices).into_iter().cloned().collect(),
         }

@@ -83,7 +83,12 @@ async fn find(cx: &ToolContext, id: &RolloutId) -> Result<ledger::Kept, Error> {
     }
     // One store may keep rollouts of several simulated fleets: this one's are those that hold its locks.
     let holder = ledger::holder(&cx.services, &kept.record.deployment).await?;
-    (holder.as_deref() == Some(id.as_str())).then_some(kept).ok_or_else(unknown)
+    if holder.as_deref() == Some(id.as_str()) {
+        return Ok(kept);
+    }
+    // Or it has just ended, between the two reads.
+    let again = ledger::find(&cx.services, id).await?;
+    again.filter(|kept| kept.record.is_over()).ok_or_else(unknown)
 }
 
 /// One step of the machine, on the record by now.

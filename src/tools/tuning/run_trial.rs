@@ -185,11 +185,10 @@ impl Bench {
         let load = serde_json::to_string(&self.load).unwrap_or_default();
         let goal = serde_json::to_string(objective).unwrap_or_default();
         let id = stable_hash(&["baseline", &config.fingerprint(), &load, &goal]);
-        if let Some(document) = cx.services.documents.get("baselines", &id).await? {
-            if let Ok(Baseline { stats: Some(stats), .. }) = serde_json::from_value(document.value)
-            {
-                return Ok(stats);
-            }
+        if let Some(document) = cx.services.documents.get("baselines", &id).await?
+            && let Ok(Baseline { stats: Some(stats), .. }) = serde_json::from_value(document.value)
+        {
+            return Ok(stats);
         }
         cx.began("baseline", Some(self.measuring_s()));
         let stats = self.measure(&EffectKey(id.clone()), config, objective).await?;
@@ -284,10 +283,10 @@ async fn advised(cx: &ToolContext, proposal: &Proposal) -> Result<Option<Trial>,
 async fn load_of(cx: &ToolContext, target: &Target) -> Result<LoadSpec, Error> {
     let deployment = &target.deployment;
     let id = stable_hash(&["load", &cx.run, &deployment.name, &deployment.config.fingerprint()]);
-    if let Some(document) = cx.services.documents.get("trial_loads", &id).await? {
-        if let Ok(load) = serde_json::from_value(document.value) {
-            return Ok(load);
-        }
+    if let Some(document) = cx.services.documents.get("trial_loads", &id).await?
+        && let Ok(load) = serde_json::from_value(document.value)
+    {
+        return Ok(load);
     }
     let seen = target.observe.observe(f64::from(cx.services.windows.profile_s), None).await?;
     let mut profile = tuning::profile_of(&seen).ok_or_else(|| Error::NotPossible {

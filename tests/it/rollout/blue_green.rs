@@ -36,7 +36,7 @@ fn a_faster_config_takes_everyone_and_the_old_one_idles_until_the_end() {
     assert!(step.sessions[&Arm::Canary] >= 30 && !step.sessions.contains_key(&Arm::Stable));
     assert!(step.ended.unwrap().since(step.started) >= 30_000);
     assert!(!drive.world.stopped.contains("stable"), "nothing to go back to in the soak");
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
     assert!(drive.world.stopped.contains("stable"));
     assert_eq!(drive.world.table.stable.backends[0].id, "canary");
@@ -45,7 +45,7 @@ fn a_faster_config_takes_everyone_and_the_old_one_idles_until_the_end() {
 #[test]
 fn a_slower_config_is_taken_back_by_the_bound_on_everyone() {
     let mut drive = Drive::new(2, LOAD, Truth::times(2.5), at_once());
-    drive.to_end();
+    drive.run_to_end();
     assert!(matches!(drive.record.state, RolloutState::RolledBack { .. }));
     assert_eq!(drive.world.table.stable.backends[0].id, "stable");
 }
@@ -55,7 +55,7 @@ fn a_declared_bound_is_kept_where_nothing_is_compared() {
     let rule = GuardRule::Within { limit_ms: 300.0, miss_ratio_max: 0.05 };
     let guards = vec![Guard { metric: Metric::Ttft, rule }];
     let mut drive = Drive::new(3, LOAD, Truth::times(2.0), RolloutPlan { guards, ..at_once() });
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!("kept") };
     assert!(reason.contains("ttft_full_load"), "{reason}");
 }
@@ -64,7 +64,7 @@ fn a_declared_bound_is_kept_where_nothing_is_compared() {
 fn failures_take_everyone_back_at_once() {
     let truth = Truth { failures: 0.3, ..Truth::times(0.5) };
     let mut drive = Drive::new(4, LOAD, truth, at_once());
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!("kept") };
     assert!(reason.starts_with("errors"), "{reason}");
     assert!(drive.decided_s() < 30.0, "{}", drive.decided_s());

@@ -32,7 +32,7 @@ fn a_pause_holds_the_weights_until_it_is_resumed() {
     assert_eq!(drive.world.table.canary_percent, 25.0);
     assert_eq!(drive.record.status().paused.as_deref(), Some("paused by ada"));
     give(&mut drive, Order::Resume);
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
 }
 
@@ -41,7 +41,7 @@ fn a_pause_does_not_silence_an_alarm() {
     let mut drive = at(25.0, Truth::times(0.8));
     give(&mut drive, Order::Pause);
     drive.world.truth = Truth::times(2.5);
-    drive.to_end();
+    drive.run_to_end();
     assert!(matches!(drive.record.state, RolloutState::RolledBack { .. }));
 }
 
@@ -70,7 +70,7 @@ fn promote_goes_to_everyone_at_the_persons_own_risk() {
 fn abort_returns_everyone() {
     let mut drive = at(50.0, Truth::times(0.8));
     give(&mut drive, Order::Abort);
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(
         drive.record.state,
         RolloutState::RolledBack { reason: "aborted by ada".to_owned() }
@@ -83,7 +83,7 @@ fn abort_before_anything_runs_needs_no_table() {
     let mut drive = Drive::new(21, LOAD, Truth::times(1.0), plan());
     drive.until(|record| record.state == RolloutState::Provisioning);
     give(&mut drive, Order::Abort);
-    drive.to_end();
+    drive.run_to_end();
     assert!(drive.record.is_finished() && drive.world.applied.is_empty());
 }
 
@@ -99,7 +99,7 @@ fn an_order_for_an_older_generation_is_refused() {
 #[test]
 fn an_order_after_the_end_changes_nothing() {
     let mut drive = at(50.0, Truth::times(0.8));
-    drive.to_end();
+    drive.run_to_end();
     let state = drive.record.state.clone();
     give(&mut drive, Order::Abort);
     assert_eq!(drive.record.state, state);
@@ -115,7 +115,7 @@ fn resume_after_a_foreign_change_asks_for_the_same_share_again() {
     give(&mut drive, Order::Resume);
     drive.until_observing(25.0);
     assert!(drive.world.table.generation > foreign);
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
 }
 
@@ -123,7 +123,7 @@ fn resume_after_a_foreign_change_asks_for_the_same_share_again() {
 fn resume_after_a_question_gives_the_share_its_time_again() {
     let load = Load { sessions_per_s: 0.5, ..LOAD };
     let mut drive = Drive::new(15, load, Truth::times(1.1), plan());
-    drive.to_end();
+    drive.run_to_end();
     give(&mut drive, Order::Resume);
     assert!(matches!(drive.record.state, RolloutState::Observing { step: 2, .. }));
     for _ in 0..60 {
@@ -146,7 +146,7 @@ fn resume_ends_an_incident_and_watches_stable_anew() {
     }
     assert_eq!(drive.record.hold.as_ref().map(|hold| hold.kind), Some(HoldKind::Incident));
     give(&mut drive, Order::Resume);
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
 }
 
@@ -178,7 +178,7 @@ fn a_server_that_comes_up_after_the_rollout_was_called_off_goes_again() {
     let mut drive = Drive::new(21, LOAD, Truth::times(1.0), plan());
     drive.until(|record| record.state == RolloutState::Provisioning);
     give(&mut drive, Order::Abort);
-    drive.to_end();
+    drive.run_to_end();
     let late = perf_agent::domain::Backend { id: "late".to_owned(), url: "http://late".to_owned() };
     let inputs = perf_agent::rollout::Inputs { provisioned: Some(Ok(late)), ..Default::default() };
     let (record, wanted) = perf_agent::rollout::step(&drive.record, &inputs, drive.record.updated);

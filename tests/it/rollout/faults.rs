@@ -36,7 +36,7 @@ fn a_crash_sends_everyone_back_in_the_same_look() {
     let Some(Action::Apply { table }) = actions.first() else { panic!("{actions:?}") };
     assert_eq!((table.canary_percent, table.lease_ms), (0.0, None));
     assert!(goes_back(&drive));
-    drive.to_end();
+    drive.run_to_end();
     assert!(drive.world.stopped.contains("canary") && !drive.world.stopped.contains("stable"));
 }
 
@@ -81,7 +81,7 @@ fn nobody_is_sent_back_to_a_dead_stable() {
 fn a_launch_that_fails_ends_the_rollout_with_no_user_exposed() {
     let mut drive = Drive::new(12, LOAD, Truth::times(0.9), plan());
     drive.world.launch_fails = true;
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!() };
     assert!(reason.contains("CUDA out of memory"));
     assert!(drive.world.applied.is_empty() && drive.record.blamed);
@@ -125,7 +125,7 @@ fn a_table_that_nobody_reads_back_is_reverted() {
     drive.world.deafen(60_000);
     drive.until(|record| matches!(record.state, RolloutState::RollingBack { .. }));
     assert!(!drive.record.blamed);
-    drive.to_end();
+    drive.run_to_end();
     assert!(drive.record.is_finished() && drive.world.table.canary_percent == 0.0);
 }
 
@@ -147,7 +147,7 @@ fn a_foreign_change_is_never_fought() {
 fn an_expired_lease_is_a_rollback() {
     let mut drive = at(50.0);
     drive.world.expire_lease();
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!() };
     assert!(reason.contains("lease expired"));
     assert!(!drive.record.blamed && drive.record.is_finished());
@@ -190,7 +190,7 @@ fn no_traffic_holds_for_an_hour_and_is_no_failure() {
     }
     assert!(matches!(drive.record.state, RolloutState::Observing { step: 1, .. }));
     assert_eq!(drive.record.hold.as_ref().map(|hold| hold.kind), Some(HoldKind::NoTraffic));
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.state, RolloutState::Done);
 }
 
@@ -216,7 +216,7 @@ fn a_canary_that_breaks_only_under_all_the_load_is_taken_back_from_100_percent()
     let truth = Truth { alone: 2.0, ..Truth::times(0.8) };
     let mut drive = Drive::new(14, LOAD, truth, plan());
     drive.until_observing(100.0);
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::RolledBack { reason } = &drive.record.state else { panic!() };
     assert!(reason.contains("full_load"), "{reason}");
     assert_eq!(drive.world.table.stable.backends[0].id, "stable");
@@ -225,7 +225,7 @@ fn a_canary_that_breaks_only_under_all_the_load_is_taken_back_from_100_percent()
 #[test]
 fn a_canary_that_cannot_be_proven_is_a_question_and_keeps_its_weight() {
     let mut drive = Drive::new(15, Load { sessions_per_s: 0.5, ..LOAD }, Truth::times(1.1), plan());
-    drive.to_end();
+    drive.run_to_end();
     let RolloutState::NeedsHuman { reason } = &drive.record.state else { panic!() };
     assert!(reason.contains("not worse"), "{reason}");
     assert_eq!(drive.world.table.canary_percent, 50.0);

@@ -41,7 +41,7 @@ fn the_status_shows_steps_evidence_and_the_end() {
             && tests.contains(&"ttft_harm")
             && tests.contains(&"tpot_promote")
     );
-    drive.to_end();
+    drive.run_to_end();
     assert_eq!(drive.record.status().state, RolloutState::Done);
     assert!(drive.record.status().finished);
     assert_eq!(drive.world.table.stable.backends[0].id, "canary");

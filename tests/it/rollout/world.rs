@@ -143,9 +143,10 @@ impl World {
         let to_us = to.0 * 1000;
         let rate = self.load.sessions_per_s * self.swing(self.now_us);
         let mut at_us = self.now_us as f64;
-        while rate > 0.0 {
+        loop {
             at_us += -f64::ln(1.0 - self.rng.unit()) / rate * 1e6;
-            if at_us >= to_us as f64 {
+            // Nobody comes at a rate of 0: the next one is infinitely far.
+            if at_us >= to_us as f64 || at_us.is_nan() {
                 break;
             }
             self.arrive(at_us as u64);
@@ -463,7 +464,7 @@ impl Drive {
     }
 
     /// Looks until it is over, or a person is asked.
-    pub fn to_end(&mut self) {
+    pub fn run_to_end(&mut self) {
         self.until(|record| {
             record.is_finished() || matches!(record.state, RolloutState::NeedsHuman { .. })
         });
@@ -482,7 +483,7 @@ impl Drive {
 /// Runs a rollout to its end.
 pub fn run(seed: u64, load: Load, truth: Truth, plan: RolloutPlan) -> Drive {
     let mut drive = Drive::new(seed, load, truth, plan);
-    drive.to_end();
+    drive.run_to_end();
     drive
 }
 

@@ -99,7 +99,7 @@ impl World {
     }
 
     pub fn below(&self, n: u64) -> u64 {
-        below(&mut *self.rng.lock().unwrap(), n)
+        below(&mut self.rng.lock().unwrap(), n)
     }
 
     pub fn word(&self) -> u64 {

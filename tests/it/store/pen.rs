@@ -63,7 +63,7 @@ impl<'a> Pen<'a> {
         self.state.at = Millis(self.state.at.0 + 10);
         let mut changed = Vec::new();
         for (channel, value, kept) in writes {
-            let version = self.state.channels.get(*channel).map_or(1, |slot| slot.version + 1);
+            let version = self.state.channels.get(channel).map_or(1, |slot| slot.version + 1);
             let value = value.clone().map(Arc::new);
             let slot = Slot { version, superstep: self.state.superstep, value };
             self.state.channels.insert((*channel).to_owned(), slot);
