@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Index;
 use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
@@ -79,17 +78,6 @@ impl<T: fmt::Debug> fmt::Debug for Named<T> {
     }
 }
 
-impl<T> Index<&str> for Named<T> {
-    type Output = T;
-
-    fn index(&self, name: &str) -> &T {
-        match self.get(name) {
-            Some(value) => value,
-            None => panic!("nothing is named `{name}`"),
-        }
-    }
-}
-
 /// Of two values of one name the last one stays.
 impl<K: Into<Arc<str>>, T> FromIterator<(K, T)> for Named<T> {
     fn from_iter<I: IntoIterator<Item = (K, T)>>(pairs: I) -> Self {
@@ -160,6 +148,6 @@ mod tests {
         named.retain(|name, _| name != "b");
         let read: Named<u64> = serde_json::from_str(r#"{"c":4,"a":5}"#).expect("reads");
         assert_eq!((read, named.get("b")), (named.clone(), None));
-        assert_eq!((named["c"], named.keys().collect::<Vec<_>>()), (4, vec!["a", "c"]));
+        assert_eq!((named.get("c"), named.keys().collect::<Vec<_>>()), (Some(&4), vec!["a", "c"]));
     }
 }

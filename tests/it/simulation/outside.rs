@@ -120,7 +120,7 @@ fn doubt(world: &World, head: &Checkpoint, task_of: &Task, key: &str) -> Value {
     let number = (0..2).find(call).unwrap_or_default();
     let named = match world.sample.graph.mode {
         Mode::Superstep => task,
-        Mode::Eager => eager_name(&task_of.node, head.progress.visits[task_of.node.as_str()]),
+        Mode::Eager => eager_name(&task_of.node, *head.progress.visits.get(&task_of.node).unwrap()),
     };
     json!({ "happened": true, "result": result(&named, number) })
 }

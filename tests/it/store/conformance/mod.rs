@@ -100,7 +100,7 @@ async fn of_two_commits_on_one_parent_one_is_stale<S: CheckpointStore>(store: St
     assert_eq!(store.commit(first).await.unwrap(), Committed::Committed);
     assert_eq!(store.commit(second).await.unwrap(), Committed::Stale);
     let head = store.head(&thread()).await.unwrap().unwrap();
-    assert_eq!(head.channels["n"].value.as_deref(), Some(&json!(1)));
+    assert_eq!(head.channels.get("n").unwrap().value.as_deref(), Some(&json!(1)));
 }
 
 async fn an_owner_that_was_taken_over_can_write_nothing<S: CheckpointStore>(store: Store<S>) {
@@ -136,11 +136,11 @@ async fn values_that_grow_read_back_at_every_version<S: CheckpointStore>(store: 
     for state in history {
         let alone = store.state_at(&thread(), state.seq).await.unwrap().unwrap();
         assert_eq!(alone, state);
-        let value = state.channels["items"].value.as_deref().unwrap();
+        let value = state.channels.get("items").unwrap().value.as_deref().unwrap();
         assert_eq!(value.as_array().unwrap().len() as u64, state.seq);
     }
     let head = store.head(&thread()).await.unwrap().unwrap();
-    assert_eq!(head.channels["items"].value.as_deref(), Some(&json!(items)));
+    assert_eq!(head.channels.get("items").unwrap().value.as_deref(), Some(&json!(items)));
 }
 
 async fn unset_values_read_back_as_unset<S: CheckpointStore>(store: Store<S>) {
@@ -153,7 +153,7 @@ async fn unset_values_read_back_as_unset<S: CheckpointStore>(store: Store<S>) {
         .await
         .unwrap()
         .iter()
-        .map(|state| state.channels["n"].value.as_deref().cloned())
+        .map(|state| state.channels.get("n").unwrap().value.as_deref().cloned())
         .collect();
     assert_eq!(values, [Some(Value::Null), None, Some(json!([1]))]);
 }

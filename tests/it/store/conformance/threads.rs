@@ -23,15 +23,21 @@ pub async fn a_fork_has_the_history_up_to_its_point_and_goes_its_own_way<S: Chec
     assert!(!store.fork(&thread(), 2, &to).await.unwrap(), "it exists");
     assert!(!store.fork(&thread(), 99, &ThreadId("other".to_owned())).await.unwrap());
     let head = store.head(&to).await.unwrap().unwrap();
-    assert_eq!((head.seq, head.channels["items"].value.as_deref()), (2, Some(&json!([0, 1]))));
+    assert_eq!(
+        (head.seq, head.channels.get("items").unwrap().value.as_deref()),
+        (2, Some(&json!([0, 1])))
+    );
     assert_eq!(store.history(&to, None, 9).await.unwrap().len(), 2);
     let epoch = store.open_epoch(&to, "test").await.unwrap().epoch;
     let mut fork = Pen { store: &*store, epoch, state: (*head).clone() };
     fork.write(&[("items", Some(json!([0, 1, 9])), 2)]).await;
     let original = store.head(&thread()).await.unwrap().unwrap();
-    assert_eq!(original.channels["items"].value.as_deref(), Some(&json!([0, 1, 2, 3])));
+    assert_eq!(
+        original.channels.get("items").unwrap().value.as_deref(),
+        Some(&json!([0, 1, 2, 3]))
+    );
     let forked = store.head(&to).await.unwrap().unwrap();
-    assert_eq!(forked.channels["items"].value.as_deref(), Some(&json!([0, 1, 9])));
+    assert_eq!(forked.channels.get("items").unwrap().value.as_deref(), Some(&json!([0, 1, 9])));
 }
 
 pub async fn pruning_keeps_the_newest_and_their_values<S: CheckpointStore>(store: Store<S>) {
@@ -103,7 +109,7 @@ pub async fn pruning_leaves_an_open_run_what_it_may_be_rolled_back_to<S: Checkpo
     }
     assert_eq!(store.prune(&thread(), 1).await.unwrap(), 1);
     let back = store.state_at(&thread(), 2).await.unwrap().unwrap();
-    assert_eq!(back.channels["n"].value.as_deref(), Some(&json!("before")));
+    assert_eq!(back.channels.get("n").unwrap().value.as_deref(), Some(&json!("before")));
     pen.state.status = Status::Done;
     pen.write(&[]).await;
     assert_eq!(store.prune(&thread(), 1).await.unwrap(), 4);
