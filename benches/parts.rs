@@ -16,11 +16,11 @@ mod injected;
 use std::hint::black_box;
 use std::time::Instant;
 
-use fixtures::{gpu_deployment, int, objective};
-use injected::{Scenario, load, observe};
-use perf_agent::domain::{Cause, Knob, KnobValue, Metric, WorkloadProfile};
+use fixtures::{int, objective};
+use injected::{load, search_request};
+use perf_agent::domain::{Knob, KnobValue, Metric, WorkloadProfile};
 use perf_agent::serving::exposition::Exposition;
-use perf_agent::tuning::{SearchBudget, SearchRequest, diagnose, search};
+use perf_agent::tuning::{SearchBudget, SearchRequest, search};
 
 fn main() {
     parse();
@@ -63,28 +63,7 @@ fn searches() -> [Case; 5] {
 }
 
 fn request(knobs: &[(Knob, KnobValue)], profile: WorkloadProfile) -> SearchRequest {
-    let mut deployment = gpu_deployment(knobs);
-    deployment.config = deployment.config.with(Knob::MaxModelLen, int(16_384));
     let mut objective = objective(&[(Metric::Ttft, 600.0), (Metric::Tpot, 60.0)]);
     objective.improve = Some(Metric::Ttft);
-    let scenario = Scenario {
-        name: "search".into(),
-        truth: Cause::Seats,
-        deployment: deployment.clone(),
-        profile,
-        objective: objective.clone(),
-        seed: 5,
-    };
-    let windows = observe(&scenario);
-    let diagnosis = diagnose(&windows.now, Some(&windows.earlier), &objective, &deployment);
-    SearchRequest {
-        deployment,
-        observation: windows.now,
-        objective,
-        diagnosis,
-        seed: 7,
-        budget: SearchBudget::default(),
-        allow_quality_change: false,
-        knobs: Vec::new(),
-    }
+    search_request(knobs, profile, objective, SearchBudget::default())
 }

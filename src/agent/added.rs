@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::naming::{NAME, is_name};
 use super::{Agent, DeploymentConfig, Error, ExternalDeployment, targets};
 use crate::serving::{self, Target};
 use crate::tools;
@@ -16,8 +17,6 @@ use crate::tools;
 const ADDED: &str = "deployments";
 /// More than anybody adds: each is scraped for ever.
 const ADDED_MAX: usize = 100;
-/// Longest name [bytes].
-const NAME_BYTES_MAX: usize = 100;
 /// Most replicas of one.
 const ENDPOINTS_MAX: usize = 64;
 
@@ -207,12 +206,8 @@ impl Agent {
 /// Says what no deployment has.
 fn check(deployment: &ExternalDeployment) -> Result<(), String> {
     let ExternalDeployment { name, endpoints, gpus, limits, .. } = deployment;
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !begins || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
-        return Err(format!(
-            "`{name}` is no name: a letter or digit, then at most 99 letters, digits, `.`, `_` and `-`"
-        ));
+    if !is_name(name) {
+        return Err(format!("`{name}` is no name: {NAME}"));
     }
     if !(1..=ENDPOINTS_MAX).contains(&endpoints.len()) {
         return Err(format!("it has {} endpoints; expected 1 to {ENDPOINTS_MAX}", endpoints.len()));

@@ -7,13 +7,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::catalogue::Catalogue;
+use super::naming::{NAME, is_name};
 use super::sources::Texts;
 use super::{Agent, Error, graphs, sources};
 use crate::base::stable_hash;
 use crate::graph::{self, Source};
 
-/// Longest name of a graph or a prompt [bytes].
-const NAME_BYTES_MAX: usize = 100;
 /// Ending of prompt files.
 const PROMPT: &str = ".md";
 
@@ -196,17 +195,12 @@ fn broken_at(sources: &[Source], file: &Path) -> Option<usize> {
     sources.iter().position(|source| is_it(source) && graph::outline(source).is_none())
 }
 
-/// Refuses a name that could lead to another folder, hide a file, or end where no file system goes.
 fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if begins && name.len() <= NAME_BYTES_MAX && name.chars().all(fits) {
+    if is_name(name) {
         return Ok(());
     }
     let ending = if what == "prompt" { ", then `.md`" } else { "" };
-    let expected =
-        format!("a letter or digit, then at most 99 letters, digits, `.`, `_` and `-`{ending}");
-    Err(Error::InvalidName { what, name: name.to_owned(), expected })
+    Err(Error::InvalidName { what, name: name.to_owned(), expected: format!("{NAME}{ending}") })
 }
 
 /// Puts `text` in the place of a file: whoever looks sees the old one or the new one, whole, after a power cut too.

@@ -15,6 +15,7 @@ mod graphs;
 mod instances;
 mod load;
 mod models;
+mod naming;
 mod outcome;
 pub mod saver;
 mod settings;

@@ -17,19 +17,8 @@ async fn limited(app: &App, request: OptimizeRequest, family: Family) -> Result<
 /// Like `POST /optimize`, but only room for KV blocks and their reuse may change: memory, block size, prefix caching.
 #[utoipa::path(
     post, path = "/optimize/kv-cache", tag = "optimization",
-    request_body(
-        content = OptimizeRequest,
-        example = json!({"goal": "p95 TTFT under 300 ms, no less throughput", "approved": false}),
-    ),
-    responses(
-        (
-            status = 202, body = Accepted, description = "It runs; `Location` says where to ask",
-            example = json!({"thread_id": "0195f0c2-6f1e-7cc3-98c4-dc0c0c07398f", "run_id": "0195f0c2-6f20-7d41-8c8b-3f1d7a0b2c11"}),
-        ),
-        (status = 403, description = "`api.forbidden`: `approved` without the scope `approve`", body = super::error::ProblemBody),
-        (status = 422, description = "`api.invalid_body`, `api.invalid_request`: a body of another shape, a goal that says nothing", body = super::error::ProblemBody),
-        (status = "4XX", body = super::error::ProblemBody),
-    ),
+    request_body = OptimizeRequest,
+    responses((status = 202, body = Accepted), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn kv_cache(
     State(app): State<App>,
@@ -42,19 +31,8 @@ pub(super) async fn kv_cache(
 /// nothing here measures that: the question says so.
 #[utoipa::path(
     post, path = "/optimize/quantize", tag = "optimization",
-    request_body(
-        content = OptimizeRequest,
-        example = json!({"goal": "p95 TTFT under 300 ms, no less throughput", "approved": false}),
-    ),
-    responses(
-        (
-            status = 202, body = Accepted, description = "It runs; `Location` says where to ask",
-            example = json!({"thread_id": "0195f0c2-6f1e-7cc3-98c4-dc0c0c07398f", "run_id": "0195f0c2-6f20-7d41-8c8b-3f1d7a0b2c11"}),
-        ),
-        (status = 403, description = "`api.forbidden`: `approved` without the scope `approve`", body = super::error::ProblemBody),
-        (status = 422, description = "`api.invalid_body`, `api.invalid_request`: a body of another shape, a goal that says nothing", body = super::error::ProblemBody),
-        (status = "4XX", body = super::error::ProblemBody),
-    ),
+    request_body = OptimizeRequest,
+    responses((status = 202, body = Accepted), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn quantize(
     State(app): State<App>,
@@ -66,19 +44,8 @@ pub(super) async fn quantize(
 /// Like `POST /optimize`, but only what shares a batch may change: seats, token budget, chunked prefill, scheduling.
 #[utoipa::path(
     post, path = "/optimize/batch", tag = "optimization",
-    request_body(
-        content = OptimizeRequest,
-        example = json!({"goal": "p95 TTFT under 300 ms, no less throughput", "approved": false}),
-    ),
-    responses(
-        (
-            status = 202, body = Accepted, description = "It runs; `Location` says where to ask",
-            example = json!({"thread_id": "0195f0c2-6f1e-7cc3-98c4-dc0c0c07398f", "run_id": "0195f0c2-6f20-7d41-8c8b-3f1d7a0b2c11"}),
-        ),
-        (status = 403, description = "`api.forbidden`: `approved` without the scope `approve`", body = super::error::ProblemBody),
-        (status = 422, description = "`api.invalid_body`, `api.invalid_request`: a body of another shape, a goal that says nothing", body = super::error::ProblemBody),
-        (status = "4XX", body = super::error::ProblemBody),
-    ),
+    request_body = OptimizeRequest,
+    responses((status = 202, body = Accepted), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn batch(
     State(app): State<App>,
@@ -90,19 +57,8 @@ pub(super) async fn batch(
 /// Like `POST /optimize`, but only the devices or cores of a replica may change, within those that the deployment has.
 #[utoipa::path(
     post, path = "/optimize/parallelism", tag = "optimization",
-    request_body(
-        content = OptimizeRequest,
-        example = json!({"goal": "p95 TTFT under 300 ms, no less throughput", "approved": false}),
-    ),
-    responses(
-        (
-            status = 202, body = Accepted, description = "It runs; `Location` says where to ask",
-            example = json!({"thread_id": "0195f0c2-6f1e-7cc3-98c4-dc0c0c07398f", "run_id": "0195f0c2-6f20-7d41-8c8b-3f1d7a0b2c11"}),
-        ),
-        (status = 403, description = "`api.forbidden`: `approved` without the scope `approve`", body = super::error::ProblemBody),
-        (status = 422, description = "`api.invalid_body`, `api.invalid_request`: a body of another shape, a goal that says nothing", body = super::error::ProblemBody),
-        (status = "4XX", body = super::error::ProblemBody),
-    ),
+    request_body = OptimizeRequest,
+    responses((status = 202, body = Accepted), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn parallelism(
     State(app): State<App>,

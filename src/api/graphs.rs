@@ -11,7 +11,7 @@ use super::Error;
 use super::body::{Body, Text};
 use super::error::FindingBody;
 use super::params::Params;
-use super::precondition::{Precondition, etag};
+use super::precondition::{Precondition, VersionHeaders, etag};
 use super::state::App;
 use crate::agent::{self, Drawing};
 
@@ -101,11 +101,7 @@ pub(super) async fn written(
 /// Everything that is wrong with it, or with graphs that use it, is told at once, and nothing is written then.
 #[utoipa::path(
     put, path = "/graphs/{name}", tag = "graphs",
-    params(
-        ("name" = String, Path, description = "The graph: as its text says"),
-        ("If-Match" = Option<String>, Header, description = "The version that is replaced, as `ETag` of GET; `*`: any"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: there is none of that name yet"),
-    ),
+    params(("name" = String, Path, description = "The graph: as its text says"), VersionHeaders),
     request_body(content = String, description = "YAML", content_type = "application/yaml"),
     responses(
         (status = 200, body = Replaced, headers(("ETag" = String, description = "Its version now"))),

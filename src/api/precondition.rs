@@ -3,9 +3,23 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use utoipa::IntoParams;
 
 use super::Error;
 use crate::agent::Expected;
+
+/// The headers, for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only their description is used")]
+pub(super) struct VersionHeaders {
+    /// The version that is replaced, as `ETag` of GET; `*`: any.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+    /// `*`: there is none of that name yet.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+}
 
 /// What a write expects to be there.
 pub(super) struct Precondition(pub(super) Expected);

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue};
 use super::Error;
 use super::body::Text;
 use super::graphs::{Put, Replaced, written};
-use super::precondition::{Precondition, etag};
+use super::precondition::{Precondition, VersionHeaders, etag};
 use super::state::App;
 
 /// Names of the prompts.
@@ -39,11 +39,7 @@ pub(super) async fn show(
 /// What is wrong with graphs that name it is told at once, and nothing is written then.
 #[utoipa::path(
     put, path = "/prompts/{name}", tag = "prompts",
-    params(
-        ("name" = String, Path, description = "File name: `approve.md`"),
-        ("If-Match" = Option<String>, Header, description = "The version that is replaced, as `ETag` of GET; `*`: any"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: there is none of that name yet"),
-    ),
+    params(("name" = String, Path, description = "File name: `approve.md`"), VersionHeaders),
     request_body(content = String, description = "Text with `{{ placeholders }}`", content_type = "text/plain"),
     responses(
         (status = 200, body = Replaced, headers(("ETag" = String, description = "Its version now"))),

@@ -67,17 +67,8 @@ pub(super) struct Recommendations {
         ("max_age_s" = Option<u64>, Query, description = "Older ones are made anew, which takes seconds of both cores; left out: 300", example = 300),
     ),
     responses(
-        (
-            status = 200, body = Vec<Recommendations>,
-            example = json!([{
-                "deployment": "chat", "at_ms": 1_750_000_000_000_u64, "age_s": 12.0,
-                "objective": {"deployment": "chat", "targets": [{"metric": "ttft", "statistic": "p95", "max_ms": 300.0}], "keep": ["throughput"], "improve": null},
-                "diagnosis": null, "source": null, "recommendations": null, "reasons": [], "tried": null,
-                "error": {"code": "serving.unreachable", "message": "http://127.0.0.1:8000 does not answer", "hint": ""},
-                "config": {"max_num_seqs": 16},
-            }]),
-        ),
-        (status = 404, description = "`api.unknown_deployment`", body = super::error::ProblemBody),
+        (status = 200, body = Vec<Recommendations>),
+        (status = 404, body = super::error::ProblemBody),
         (status = "4XX", body = super::error::ProblemBody),
     ),
 )]

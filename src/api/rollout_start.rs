@@ -34,19 +34,12 @@ pub(super) struct StartRequest {
 /// rolled out by canary. One that is not accepted in its trial reaches nobody.
 #[utoipa::path(
     post, path = "/rollout/start", tag = "rollout",
-    request_body(
-        content = StartRequest,
-        example = json!({"config": {"max_num_seqs": 64}, "goal": "p95 TTFT under 300 ms, no less throughput"}),
-    ),
+    request_body = StartRequest,
     responses(
-        (
-            status = 202, body = Accepted, description = "It runs; `Location` says where to ask",
-            example = json!({"thread_id": "0195f0c2-6f1e-7cc3-98c4-dc0c0c07398f", "run_id": "0195f0c2-6f20-7d41-8c8b-3f1d7a0b2c11"}),
-        ),
-        (status = 403, description = "`api.forbidden`: `approved` without the scope `approve`", body = super::error::ProblemBody),
-        (status = 404, description = "`api.unknown_deployment`", body = super::error::ProblemBody),
-        (status = 409, description = "`api.rollout_goes_on`: one at a time", body = super::error::ProblemBody),
-        (status = 422, description = "`api.invalid_config`: not legal; `api.invalid_request`: no config, or the one that runs", body = super::error::ProblemBody),
+        (status = 202, body = Accepted),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "One at a time", body = super::error::ProblemBody),
+        (status = 422, description = "No config, the one that runs, or one that is not legal", body = super::error::ProblemBody),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),

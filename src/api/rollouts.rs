@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Error;
 use super::body::Body;
@@ -121,10 +121,11 @@ async fn asking(app: &App, id: &str) -> Result<Option<ThreadId>, Error> {
 }
 
 /// What an order was given at.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Seen {
-    /// The generation that the caller looked at.
+    /// The record's generation as it was looked at; another one is refused.
     #[serde(default)]
     generation: Option<u64>,
 }
@@ -138,14 +139,11 @@ impl Seen {
 /// Holds the present share: nobody more comes, nobody goes back. Alarms still take the rollout back.
 #[utoipa::path(
     post, path = "/rollout/{id}/pause", tag = "rollout",
-    params(
-        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
-        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
-    ),
+    params(("id" = String, Path, description = "The rollout"), Seen),
     responses(
         (status = 200, description = "`paused` says by whom", body = ref("#/components/schemas/RolloutStatus")),
-        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
-        (status = 409, description = "`tools.order_refused`: no users are being moved, it is over, or it has moved on", body = super::error::ProblemBody),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "No users are being moved, it is over, or it has moved on", body = super::error::ProblemBody),
     ),
 )]
 pub(super) async fn pause(
@@ -160,14 +158,11 @@ pub(super) async fn pause(
 /// Lets a rollout go on that was paused, holds for an incident, or waits for a person; its share gets its time anew.
 #[utoipa::path(
     post, path = "/rollout/{id}/resume", tag = "rollout",
-    params(
-        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
-        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
-    ),
+    params(("id" = String, Path, description = "The rollout"), Seen),
     responses(
         (status = 200, description = "Where it stands", body = ref("#/components/schemas/RolloutStatus")),
-        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
-        (status = 409, description = "`tools.order_refused`: nothing holds it, an alarm speaks, it is over, or it has moved on", body = super::error::ProblemBody),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "Nothing holds it, an alarm speaks, it is over, or it has moved on", body = super::error::ProblemBody),
     ),
 )]
 pub(super) async fn resume(
@@ -183,14 +178,11 @@ pub(super) async fn resume(
 /// never overruled, everyone is watched as after any last step, and the old version stays warm until the soak is over.
 #[utoipa::path(
     post, path = "/rollout/{id}/promote", tag = "rollout",
-    params(
-        ("id" = String, Path, description = "The rollout", example = "0f6ad5a1c2b94e63a1f0a54c7d1be3f2"),
-        ("generation" = Option<u64>, Query, description = "The record's generation as it was looked at; another one is refused"),
-    ),
+    params(("id" = String, Path, description = "The rollout"), Seen),
     responses(
         (status = 200, description = "Where it stands", body = ref("#/components/schemas/RolloutStatus")),
-        (status = 404, description = "`tools.unknown_rollout`", body = super::error::ProblemBody),
-        (status = 409, description = "`tools.order_refused`: no share is observed, a test or a health check speaks against the new version, it is over, or it has moved on", body = super::error::ProblemBody),
+        (status = 404, body = super::error::ProblemBody),
+        (status = 409, description = "No share is observed, a test or a health check speaks against the new version, it is over, or it has moved on", body = super::error::ProblemBody),
     ),
 )]
 pub(super) async fn promote(

@@ -2,24 +2,14 @@
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::domain::ServingConfig;
+use super::candidate::Args;
 use crate::tools::{Effect, Error, Tool, ToolContext};
 use crate::tuning;
 
 /// Checks a config against the engine's rules and the device's memory before anything starts.
 pub(in crate::tools) struct CheckConfig;
-
-/// Which config for which deployment.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::tools) struct Args {
-    /// Name of the deployment.
-    deployment: String,
-    /// The whole config.
-    config: ServingConfig,
-}
 
 /// The verdict.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! Tools that think and try: diagnosis, legality, simulation, search, trials.
 
+mod candidate;
 mod check_config;
 mod choose_trial;
 mod explain_bottleneck;

@@ -1,25 +1,14 @@
 //! `propose_config`: a config that somebody names, as a proposal like any other.
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
-use crate::domain::{Proposal, ServingConfig, changes_between};
+use super::candidate::Args;
+use crate::domain::{Proposal, changes_between};
 use crate::tools::{Effect, Error, Tool, ToolContext};
 use crate::tuning;
 
 /// Makes a proposal of a given config; none when it is the one that runs.
 pub(in crate::tools) struct ProposeConfig;
-
-/// Which config for which deployment.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::tools) struct Args {
-    /// Name of the deployment.
-    deployment: String,
-    /// The whole config.
-    config: ServingConfig,
-}
 
 #[async_trait]
 impl Tool for ProposeConfig {

@@ -2,6 +2,8 @@
 //!
 //! Where no hardware is spare (`trial.mode: start_only`) it is only started and asked a few prompts.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,10 +45,11 @@ impl Tool for RunTrial {
     type Output = Trial;
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Trial, Error> {
-        if let Some(trial) = advised(cx, &args.proposal).await? {
-            return Ok(trial);
-        }
-        let bench = Bench::of(cx, &args.proposal.deployment).await?;
+        let target = cx.target(&args.proposal.deployment)?.as_served().await?;
+        let Some(launcher) = target.launcher.clone() else {
+            return Ok(advised(&target, args.proposal, cx));
+        };
+        let bench = Bench::of(cx, target, launcher).await?;
         let outside = bench.outside(&args);
         if !outside.is_empty() {
             return Ok(Trial {
@@ -81,8 +84,8 @@ fn trial_id(key: &EffectKey) -> TrialId {
 /// A spare place to measure configs of one deployment, and the load to measure them under.
 struct Bench {
     target: Target,
-    launcher: std::sync::Arc<dyn Launcher>,
-    driver: std::sync::Arc<dyn LoadDriver>,
+    launcher: Arc<dyn Launcher>,
+    driver: Arc<dyn LoadDriver>,
     load: LoadSpec,
 }
 
@@ -94,18 +97,16 @@ struct Baseline {
 }
 
 impl Bench {
-    async fn of(cx: &ToolContext, deployment: &str) -> Result<Self, Error> {
-        let target = cx.target(deployment)?.as_served().await?;
-        let impossible = |why: &str| Error::NotPossible {
-            deployment: deployment.to_owned(),
+    async fn of(
+        cx: &ToolContext,
+        target: Target,
+        launcher: Arc<dyn Launcher>,
+    ) -> Result<Self, Error> {
+        let driver = target.load.clone().ok_or_else(|| Error::NotPossible {
+            deployment: target.deployment.name.clone(),
             what: "run a trial".to_owned(),
-            why: why.to_owned(),
-        };
-        let launcher = target
-            .launcher
-            .clone()
-            .ok_or_else(|| impossible("it has no launcher, so no second server can be started"))?;
-        let driver = target.load.clone().ok_or_else(|| impossible("it has no load generator"))?;
+            why: "it has no load generator".to_owned(),
+        })?;
         let load = load_of(cx, &target).await?;
         Ok(Self { target, launcher, driver, load })
     }
@@ -260,23 +261,19 @@ impl Bench {
 }
 
 /// For a deployment that somebody else runs: what they would do, instead of a trial.
-async fn advised(cx: &ToolContext, proposal: &Proposal) -> Result<Option<Trial>, Error> {
-    let target = cx.target(&proposal.deployment)?.as_served().await?;
-    if target.launcher.is_some() {
-        return Ok(None);
-    }
+fn advised(target: &Target, proposal: Proposal, cx: &ToolContext) -> Trial {
     let deployment = &target.deployment;
-    Ok(Some(Trial {
+    Trial {
         id: trial_id(&cx.key),
         flags: serving::flag_diff(deployment.engine, &deployment.config, &proposal.config),
-        proposal: proposal.clone(),
+        reasons: vec![serving::advice(deployment, &proposal.config)],
+        proposal,
         outcome: TrialOutcome::Advised,
         baseline: None,
         measured: None,
         offered_rps: 0.0,
-        reasons: vec![serving::advice(deployment, &proposal.config)],
         gain: None,
-    }))
+    }
 }
 
 /// Today's load per replica, fixed for the run: its trials must be comparable.

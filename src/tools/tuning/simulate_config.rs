@@ -1,25 +1,14 @@
 //! `simulate_config`: what the digital twin expects of a config at today's load.
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
-use crate::domain::{Prediction, ServingConfig};
+use super::candidate::Args;
+use crate::domain::Prediction;
 use crate::tools::{Effect, Error, Tool, ToolContext};
 use crate::tuning;
 
 /// Predicts latency, goodput and throughput of a config under the load seen now.
 pub(in crate::tools) struct SimulateConfig;
-
-/// Which config for which deployment.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::tools) struct Args {
-    /// Name of the deployment.
-    deployment: String,
-    /// The whole config.
-    config: ServingConfig,
-}
 
 #[async_trait]
 impl Tool for SimulateConfig {

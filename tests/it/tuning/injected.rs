@@ -6,6 +6,7 @@ use perf_agent::sim::workload::{Workload, generate};
 use perf_agent::sim::{
     Coefficients, Completion, EngineConfig, Observer, Replica, ReplicaSpec, Request, Step,
 };
+use perf_agent::tuning::{SearchBudget, SearchRequest, diagnose};
 
 use super::fixtures::*;
 
@@ -45,6 +46,37 @@ pub fn load(rps: f64, input: (f64, f64), output: (f64, f64)) -> WorkloadProfile 
         input_tokens: lengths(input.0, input.1),
         output_tokens: lengths(output.0, output.1),
         shared_prefix_ratio: 0.0,
+    }
+}
+
+/// What a search is asked for a deployment on one GPU under a load.
+pub fn search_request(
+    knobs: &[(Knob, KnobValue)],
+    profile: WorkloadProfile,
+    objective: Objective,
+    budget: SearchBudget,
+) -> SearchRequest {
+    let mut deployment = gpu_deployment(knobs);
+    deployment.config = deployment.config.with(Knob::MaxModelLen, int(16_384));
+    let scenario = Scenario {
+        name: "search".into(),
+        truth: Cause::Seats,
+        deployment: deployment.clone(),
+        profile,
+        objective: objective.clone(),
+        seed: 5,
+    };
+    let windows = observe(&scenario);
+    let diagnosis = diagnose(&windows.now, Some(&windows.earlier), &objective, &deployment);
+    SearchRequest {
+        deployment,
+        observation: windows.now,
+        objective,
+        diagnosis,
+        seed: 7,
+        budget,
+        allow_quality_change: false,
+        knobs: Vec::new(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use perf_agent::domain::*;
 use perf_agent::tuning::{
-    SearchBudget, SearchRequest, SearchResult, diagnose, legality, plan_capacity, predict, search,
+    SearchBudget, SearchRequest, SearchResult, legality, plan_capacity, predict, search,
 };
 
 use super::fixtures::*;
-use super::injected::{Scenario, load, observe};
+use super::injected::{load, search_request};
 
 /// Eight seats where thirty are needed, on one H100.
 fn short_of_seats() -> SearchRequest {
@@ -14,29 +14,9 @@ fn short_of_seats() -> SearchRequest {
 }
 
 fn request(knobs: &[(Knob, KnobValue)], profile: WorkloadProfile) -> SearchRequest {
-    let mut deployment = gpu_deployment(knobs);
-    deployment.config = deployment.config.with(Knob::MaxModelLen, int(16_384));
     let objective = objective(&[(Metric::Ttft, 600.0), (Metric::Tpot, 60.0)]);
-    let scenario = Scenario {
-        name: "search".into(),
-        truth: Cause::Seats,
-        deployment: deployment.clone(),
-        profile,
-        objective: objective.clone(),
-        seed: 5,
-    };
-    let windows = observe(&scenario);
-    let diagnosis = diagnose(&windows.now, Some(&windows.earlier), &objective, &deployment);
-    SearchRequest {
-        deployment,
-        observation: windows.now,
-        objective,
-        diagnosis,
-        seed: 7,
-        budget: SearchBudget { configs_max: 60, final_requests: 1000 },
-        allow_quality_change: false,
-        knobs: Vec::new(),
-    }
+    let budget = SearchBudget { configs_max: 60, final_requests: 1000 };
+    search_request(knobs, profile, objective, budget)
 }
 
 fn show(result: &SearchResult) {
