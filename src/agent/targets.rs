@@ -54,6 +54,8 @@ fn simulated(settings: &Settings, mut spec: WorldSpec, scope: &str) -> Result<Fl
     spec.seed.get_or_insert(settings.seed);
     let journal =
         settings.store_path().map(|path| worlds_folder(&path).join(format!("{scope}.jsonl")));
+    // Whoever only looks at records makes no world.
+    let journal = journal.filter(|path| !settings.records_only || path.exists());
     let world = World::open(spec, journal)?;
     let target = world.target();
     let targets = BTreeMap::from([(target.deployment.name.clone(), target)]);

@@ -207,7 +207,8 @@ async fn load(common: &Common, args: &args::Load) -> Result<Exit, Error> {
     };
     let (stats, within) = put_load(&request).await?;
     println!("{:#}", json!({"stats": stats, "within_slo": within}));
-    Ok(Exit::Done)
+    // Figures of nothing but failures are no measurement.
+    Ok(if stats.requests_failed < stats.requests { Exit::Done } else { Exit::Failed })
 }
 
 /// `up` and `down`.

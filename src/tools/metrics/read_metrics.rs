@@ -7,6 +7,9 @@ use serde::Deserialize;
 use crate::domain::{Objective, Observation};
 use crate::tools::{Effect, Error, Tool, ToolContext};
 
+/// What is waited for.
+const WINDOW: &str = "a whole window of metrics";
+
 /// Reads latency, throughput, queues and KV-cache utilization of one deployment.
 pub(in crate::tools) struct ReadMetrics;
 
@@ -34,7 +37,16 @@ impl Tool for ReadMetrics {
 
     async fn call(&self, args: Args, cx: &ToolContext) -> Result<Observation, Error> {
         let target = cx.target(&args.deployment)?;
-        let window_s = args.window_s.unwrap_or(cx.services.windows.observe_s);
-        Ok(target.observe.observe(f64::from(window_s), args.objective.as_ref()).await?)
+        let window_s = f64::from(args.window_s.unwrap_or(cx.services.windows.observe_s));
+        // A server that was not watched before is watched for the whole window first: minutes in which somebody waits.
+        let waits = !cx.services.clock.is_simulated();
+        if waits {
+            cx.began(WINDOW, Some(window_s));
+        }
+        let seen = target.observe.observe(window_s, args.objective.as_ref()).await?;
+        if waits {
+            cx.ended(WINDOW);
+        }
+        Ok(seen)
     }
 }

@@ -42,8 +42,9 @@ fn a_simulated_engine_takes_the_load_that_the_load_command_puts_on_it() {
     assert!(stats["ttft_p95_ms"].as_f64().unwrap() > 0.0, "{seen:#}");
     assert!((0.0..=1.0).contains(&seen["within_slo"].as_f64().unwrap()), "{seen:#}");
     assert_eq!(engine.stop(), 0);
-    let gone: Value =
-        serde_json::from_str(&run(folder.path(), &[&load[..], &sizes].concat()).out).unwrap();
+    let gone = run(folder.path(), &[&load[..], &sizes].concat());
+    assert_eq!(gone.code, 1, "{}", gone.err);
+    let gone: Value = serde_json::from_str(&gone.out).unwrap();
     assert_eq!(gone["stats"]["requests_failed"], gone["stats"]["requests"], "{gone:#}");
 }
 
@@ -113,4 +114,12 @@ fn the_schema_of_graph_files_knows_every_key_of_the_graphs_that_come_with_it() {
             assert!(keys.contains_key(key), "{key}");
         }
     }
+}
+
+#[test]
+fn looking_at_records_makes_no_world() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, listed) = run_json(folder.path(), &["threads", "list"]);
+    assert_eq!((code, listed), (0, serde_json::json!([])));
+    assert!(!folder.path().join("perf-agent.db.worlds").exists());
 }
