@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::support::{GOAL, Served, settings};
 
 /// Starts an approved run and pauses its rollout as soon as a share of users has the new version: thread and answer.
-async fn paused(served: &Served) -> (String, Value) {
+pub async fn paused(served: &Served) -> (String, Value) {
     let thread = served.optimize(json!({"goal": GOAL, "approved": true})).await;
     let id = loop {
         let (_, open) = served.get("/rollout/status").await;
@@ -15,7 +15,6 @@ async fn paused(served: &Served) -> (String, Value) {
         }
         let (_, result) = served.get(&format!("/optimize/{thread}")).await;
         assert_eq!(result["status"], "running", "{result}");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     };
     let (status, paused) = served.post(&format!("/rollout/{id}/pause"), json!({})).await;
     assert_eq!(status, 200, "{paused}");

@@ -2,12 +2,12 @@
 //! OpenAPI document are made of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use perf_agent::agent::{ConfigFile, Settings};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::rollouts::paused;
 use super::support::{GOAL, Served, settings};
 
 /// Longest text and list of an example: a reader sees the form.
@@ -36,9 +36,16 @@ pub async fn whole() -> BTreeMap<String, Value> {
     tour.trials().await;
     tour.rollouts().await;
     tour.seed().await;
-    let mut real = Tour::real().await;
+    // Each in a world of its own: a rollout changes the one it is in.
+    let (mut ordered, mut back) = (Tour::simulated().await, Tour::simulated().await);
+    ordered.orders().await;
+    back.rollback().await;
+    let (mut limited, mut real) = (Tour::simulated().await, Tour::real().await);
+    limited.limited().await;
     real.deployments().await;
-    tour.seen.extend(real.seen);
+    for other in [ordered, back, limited, real] {
+        tour.seen.extend(other.seen);
+    }
     tour.seen
 }
 
@@ -327,9 +334,7 @@ impl Tour {
         let started =
             self.post("/test/run", json!({"proposal": proposal, "objective": objective})).await;
         let id = started["id"].as_str().unwrap().to_owned();
-        while self.served.get(&format!("/test/results/{id}")).await.1["status"] == "running" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        while self.served.get(&format!("/test/results/{id}")).await.1["status"] == "running" {}
         self.call("get", "/test/results/{id}", &[&id], None).await;
         self.get("/test/results").await;
         self.call("delete", "/test/{id}", &[&id], None).await;
@@ -352,29 +357,45 @@ impl Tour {
         let id = history[0]["id"].as_str().unwrap().to_owned();
         self.call("get", "/rollout/{id}", &[&id], None).await;
         self.call("get", "/rollout/{id}/events", &[&id], None).await;
-        let status = self.call("post", "/rollout/{id}/abort", &[&id], None).await;
-        // The same call behind both, on whichever rollout goes on.
-        self.note("post", "/rollout/rollback", json!({"deployment": "chat"}), 200, status.clone());
-        // Orders are answered with the same, and runs of a family like any other; tests of their own give them.
-        for order in ["pause", "resume", "promote"] {
-            self.note(
-                "post",
-                &format!("/rollout/{{id}}/{order}"),
-                Value::Null,
-                200,
-                status.clone(),
-            );
-        }
-        let started = self.seen["post /optimize"]["answer"].clone();
-        for family in ["batch", "kv-cache", "parallelism", "quantize"] {
-            let path = format!("/optimize/{family}");
-            self.note("post", &path, json!({"goal": GOAL}), 202, started.clone());
-        }
-        let config = json!({"config": {"max_num_seqs": 64}, "goal": GOAL});
-        self.note("post", "/rollout/start", config, 202, started);
-        self.get("/optimize/recommendations").await;
+        self.call("post", "/rollout/{id}/abort", &[&id], None).await;
         let task = json!({"task_id": "t-1", "task_type": "tune_inference", "parameters": {"goal": GOAL, "approved": true}});
         self.post("/task", task).await;
+    }
+
+    /// Orders to a rollout that goes on.
+    async fn orders(&mut self) {
+        let (thread, paused) = paused(&self.served).await;
+        let id = paused["id"].as_str().unwrap();
+        for order in ["resume", "pause", "promote"] {
+            self.call("post", &format!("/rollout/{{id}}/{order}"), &[id], None).await;
+        }
+        assert_eq!(self.served.rested(&thread).await["status"], "improved");
+    }
+
+    async fn rollback(&mut self) {
+        let (thread, _) = paused(&self.served).await;
+        self.post("/rollout/rollback", json!({"deployment": "chat"})).await;
+        assert_eq!(self.served.rested(&thread).await["status"], "rolled_back");
+    }
+
+    /// Runs that may change some knobs only, or to one config only: as far as their question.
+    async fn limited(&mut self) {
+        self.get("/optimize/recommendations").await;
+        let (_, config) = self.served.get("/deployments/chat/config").await;
+        let mut config = config.clone();
+        config["max_num_seqs"] = json!(32);
+        let given = ("/rollout/start", json!({"config": config, "goal": GOAL}));
+        let families = ["batch", "kv-cache", "parallelism", "quantize"];
+        let families = families.map(|family| format!("/optimize/{family}"));
+        let limited = families.iter().map(|path| (path.as_str(), json!({"goal": GOAL})));
+        for (path, body) in limited.chain([given]) {
+            let started = self.post(path, body).await;
+            let thread = started["thread_id"].as_str().unwrap();
+            if self.served.rested(thread).await["status"] == "interrupted" {
+                self.served.post(&format!("/optimize/{thread}/reject"), json!({})).await;
+                self.served.rested(thread).await;
+            }
+        }
     }
 
     async fn seed(&mut self) {
@@ -407,7 +428,7 @@ impl Tour {
                 let (_, state) = self.served.get(&path).await;
                 match state["status"].as_str().unwrap() {
                     "awaiting_approval" | "completed" | "failed" | "rolled_back" => break,
-                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                    _ => {}
                 }
             }
             self.call("get", "/api/v1/workflows/{id}", &[&id], None).await;
