@@ -21,3 +21,4 @@ mod security;
 mod seed;
 pub mod support;
 mod tour;
+mod wakes;
