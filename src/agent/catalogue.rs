@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use arc_swap::ArcSwap;
-
 use super::sources::Texts;
 use super::{Agent, Error, Settings, graphs, sources};
 use crate::graph::Graph;
@@ -23,8 +21,6 @@ pub(super) struct Catalogue {
 pub(super) struct Shelf {
     now: RwLock<Arc<Catalogue>>,
     seen: Mutex<u64>,
-    /// `system.md` of the moment: what every conversation begins with belongs to no graph.
-    system: Arc<ArcSwap<String>>,
 }
 
 /// A graph file that was read again.
@@ -42,14 +38,8 @@ impl Shelf {
         let seen = stamp(settings);
         let prompts = sources::prompts(settings.prompts.as_deref())?;
         let graphs = graphs::load_all(settings, registry, &prompts)?;
-        let system = Arc::new(ArcSwap::from_pointee(system_of(&prompts)));
         let now = RwLock::new(Arc::new(Catalogue { graphs, prompts }));
-        Ok(Self { now, seen: Mutex::new(seen), system })
-    }
-
-    /// `system.md`, of whichever moment it is read in.
-    pub(super) fn system(&self) -> Arc<ArcSwap<String>> {
-        self.system.clone()
+        Ok(Self { now, seen: Mutex::new(seen) })
     }
 
     /// What new runs use now.
@@ -100,15 +90,10 @@ impl Agent {
         reloaded.extend(
             refused.into_iter().map(|(what, error)| Reloaded { what, refused: Some(error) }),
         );
-        shelf.system.store(Arc::new(system_of(&prompts)));
         let next = Arc::new(Catalogue { graphs, prompts });
         *shelf.now.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(reloaded)
     }
-}
-
-fn system_of(prompts: &Texts) -> String {
-    prompts.get("system.md").cloned().unwrap_or_default()
 }
 
 /// Something that differs when a file of the folders was changed, made or removed. What is built in never does.

@@ -177,6 +177,26 @@ impl Program {
         self.check_each(node, writes, |channel| step.writes.contains(channel))
     }
 
+    /// Whether the node that waits for a signal can write what it brings.
+    pub(super) fn check_signal(
+        &self,
+        node: &str,
+        signal: &str,
+        payload: &Value,
+    ) -> Result<(), Error> {
+        let writes = self.step(node).and_then(|(_, definition, _)| definition.writes.clone());
+        let Some(channel) = writes else { return Ok(()) };
+        let written = self.check_writes(node, &[(channel, payload.clone())]);
+        written.map_err(|error| Error::SignalInvalid {
+            signal: signal.to_owned(),
+            node: node.to_owned(),
+            reason: match error {
+                Error::WriteInvalid { reason, .. } => reason,
+                other => other.to_string(),
+            },
+        })
+    }
+
     fn check_each(
         &self,
         node: &str,
