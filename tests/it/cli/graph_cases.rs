@@ -12,8 +12,8 @@ state:
 output: [sure, count]
 nodes:
   look: { tool: read_metrics, args: { deployment: '{{ detail.name }}' }, writes: page }
-  ask: { approval: { ask: approve.md, answer: { enum: ['yes', 'no'] }, grants: [], expires: 2h, on_expiry: 'no' }, writes: sure }
-  ask_on: { approval: { ask: approve.md, answer: { enum: ['yes', 'no'] }, grants: [] }, writes: sure }
+  ask: { approval: { ask: go.md, answer: { enum: ['yes', 'no'] }, grants: [], expires: 2h, on_expiry: 'no' }, writes: sure }
+  ask_on: { approval: { ask: go.md, answer: { enum: ['yes', 'no'] }, grants: [] }, writes: sure }
   hear: { wait: { signal: go }, writes: count }
   hear_in_time: { wait: { signal: go, timeout: 1h }, writes: count }
 edges:
@@ -24,8 +24,11 @@ fn tested(edges: &str, test: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let prompts = folder.path().join("prompts");
     std::fs::create_dir_all(&prompts).unwrap();
-    std::fs::write(prompts.join("approve.md"), "Go for {{ detail.name }}?").unwrap();
-    std::fs::write(prompts.join("system.md"), "Be brief.").unwrap();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/prompts")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, prompts.join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(prompts.join("go.md"), "Go for {{ detail.name }}?").unwrap();
     let nodes = ["look", "ask", "ask_on", "hear", "hear_in_time"];
     let used = |line: &&str| {
         let name = line.trim_start().split(':').next().unwrap();

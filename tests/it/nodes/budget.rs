@@ -111,3 +111,26 @@ async fn what_is_tried_again_counts_once() {
     assert_eq!(desk.looks.begun().len(), 1, "nor made again");
     assert_eq!(state.usage.tokens(), 30);
 }
+
+const OUTER: &str = "
+name: outer
+input: { goal: string }
+state: { went: { type: string, default: nowhere } }
+output: [went]
+limits: { supersteps: 20, tokens: 1000 }
+nodes:
+  part: { graph: { name: think, in: { goal: '{{ goal }}' }, out: { went: '{{ went }}' } }, on_error: [{ when: \"error.code == 'runtime.limit_reached'\", to: mend }] }
+  mend: { set: { went: outside } }
+edges: [start -> part -> end, mend -> end]
+";
+
+#[tokio::test]
+async fn the_budget_of_a_subgraph_is_its_own_and_so_is_where_it_leads() {
+    for (limits, expected) in [("tokens: 20, on_limit: late", "late"), ("tokens: 20", "outside")] {
+        let desk = Desk::new(restless(), Looks::blank());
+        let graph = desk.graphs(&[&thinking(limits, ""), OUTER], "Be brief.");
+        let state = desk.rig.run(&graph, json!({ "goal": "peace" })).await;
+        assert_eq!((state.status, &state.values["went"]), (ThreadStatus::Done, &json!(expected)));
+        assert_eq!((desk.model.asked().len(), state.usage.tokens()), (2, 20), "{limits}");
+    }
+}

@@ -174,6 +174,11 @@ impl Desk {
 
     /// A graph file over the real tools, a type `Note` and two prompts; `system` is the text of `system.md`.
     pub fn graph_under(&self, text: &str, system: &str) -> Arc<Graph> {
+        self.graphs(&[text], system)
+    }
+
+    /// The same of several files, each a possible part of the next; the last.
+    pub fn graphs(&self, files: &[&str], system: &str) -> Arc<Graph> {
         let facts = |tool: perf_agent::tools::Description| {
             let approval = tool.approval == perf_agent::tools::Approval::Required;
             let (args, output) = (tool.arguments, tool.output);
@@ -183,18 +188,23 @@ impl Desk {
         let mut prompts: BTreeMap<String, String> =
             prompts.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
         prompts.insert("system.md".to_owned(), system.to_owned());
-        let vocabulary = Vocabulary {
+        let mut vocabulary = Vocabulary {
             tools: self.registry.describe().into_iter().map(facts).collect(),
             types: [("Note".to_owned(), note())].into(),
             prompts,
             ..Vocabulary::default()
         };
-        let text = format!("schema: graph/v1\n{text}");
-        let source = Source { file: "test.yaml".to_owned(), text };
-        Arc::new(load(&source, &vocabulary).unwrap_or_else(|findings| {
-            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            panic!("{}", lines.join("\n"))
-        }))
+        for text in files {
+            let text = format!("schema: graph/v1\n{text}");
+            let source = Source { file: "test.yaml".to_owned(), text };
+            let graph = load(&source, &vocabulary).unwrap_or_else(|findings| {
+                let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                panic!("{}", lines.join("\n"))
+            });
+            vocabulary.graphs.insert("last".to_owned(), graph.clone());
+            vocabulary.graphs.insert(graph.name.clone(), graph);
+        }
+        Arc::new(vocabulary.graphs["last"].clone())
     }
 
     pub fn graph(&self, text: &str) -> Arc<Graph> {
