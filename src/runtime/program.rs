@@ -184,8 +184,10 @@ impl Program {
         signal: &str,
         payload: &Value,
     ) -> Result<(), Error> {
-        let writes = self.step(node).and_then(|(_, definition, _)| definition.writes.clone());
-        let Some(channel) = writes else { return Ok(()) };
+        let Some((_, definition, _)) = self.step(node) else { return Ok(()) };
+        // A node of another kind may make of it what it likes.
+        let wait = matches!(definition.kind, graph::Kind::Wait(_));
+        let Some(channel) = definition.writes.clone().filter(|_| wait) else { return Ok(()) };
         let written = self.check_writes(node, &[(channel, payload.clone())]);
         written.map_err(|error| Error::SignalInvalid {
             signal: signal.to_owned(),
