@@ -68,7 +68,6 @@ pub(super) async fn assemble(
     let nodes = Factory::new(Parts {
         registry: registry.clone(),
         model: chosen.model,
-        system_prompt: shelf.system(),
         completion_tokens_max: COMPLETION_TOKENS_MAX,
         checks: BTreeMap::from([("Objective".to_owned(), objective as Check)]),
     });

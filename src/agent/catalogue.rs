@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use arc_swap::ArcSwap;
-
 use super::sources::Texts;
 use super::{Agent, Error, Settings, graphs, sources};
 use crate::graph::{Finding, Graph};
@@ -50,8 +48,6 @@ impl Catalogue {
 pub(super) struct Shelf {
     now: RwLock<Arc<Catalogue>>,
     seen: Mutex<u64>,
-    /// `system.md` of the moment: what every conversation begins with belongs to no graph.
-    system: Arc<ArcSwap<String>>,
 }
 
 /// A graph file that was read again.
@@ -76,14 +72,8 @@ impl Shelf {
             tracing::warn!(graph, %error, "its file is refused; the other graphs are there");
         }
         let refused = refusals(&refused);
-        let system = Arc::new(ArcSwap::from_pointee(system_of(&prompts)));
         let now = RwLock::new(Arc::new(Catalogue { graphs, prompts, refused }));
-        Ok(Self { now, seen: Mutex::new(seen), system })
-    }
-
-    /// `system.md`, of whichever moment it is read in.
-    pub(super) fn system(&self) -> Arc<ArcSwap<String>> {
-        self.system.clone()
+        Ok(Self { now, seen: Mutex::new(seen) })
     }
 
     /// What new runs use now.
@@ -135,7 +125,6 @@ impl Agent {
         reloaded.extend(
             refused.into_iter().map(|(what, error)| Reloaded { what, refused: Some(error) }),
         );
-        shelf.system.store(Arc::new(system_of(&prompts)));
         let next = Arc::new(Catalogue { graphs, prompts, refused: refusals });
         *shelf.now.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(reloaded)
@@ -151,10 +140,6 @@ fn refusals(refused: &[(String, Error)]) -> BTreeMap<String, Refusal> {
         _ => None,
     };
     refused.iter().filter_map(why).collect()
-}
-
-fn system_of(prompts: &Texts) -> String {
-    prompts.get("system.md").cloned().unwrap_or_default()
 }
 
 /// Something that differs when a file of the folders was changed, made or removed. What is built in never does.

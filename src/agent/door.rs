@@ -356,6 +356,8 @@ impl Agent {
             model: "none: called by hand".to_owned(),
             ledger: &NoLedger,
             emit: Arc::new(|_| {}),
+            // Whoever calls by hand drops the call.
+            cancel: CancellationToken::new(),
         };
         Ok(self.parts.registry.call(call).await?)
     }

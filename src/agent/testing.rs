@@ -119,7 +119,9 @@ fn compare(case: &Case, state: &ThreadState, path: &[String]) -> Vec<String> {
         ThreadStatus::Cancelled => "cancelled",
     };
     if status != case.status {
-        let why = state.error.as_ref().map_or(String::new(), |problem| format!(": {problem}"));
+        let open = state.interrupts.iter().map(|open| format!("nobody answers `{}`", open.node));
+        let why = state.error.iter().map(ToString::to_string).chain(open);
+        let why: String = why.map(|why| format!(": {why}")).collect();
         problems.push(format!("status: expected {}, was {status}{why}", case.status));
     }
     if let Some(expected) = case.path.as_ref().filter(|expected| *expected != path) {

@@ -34,7 +34,7 @@ pub(super) async fn show(
     Ok((etag(&found.version), found.text))
 }
 
-/// Writes a prompt in the folder of `--prompts`; the next run uses it. `system.md` holds for every conversation that begins.
+/// Writes a prompt in the folder of `--prompts`; the next run uses it, also where it is `system.md`.
 ///
 /// What is wrong with graphs that name it is told at once, and nothing is written then.
 #[utoipa::path(

@@ -15,7 +15,7 @@ use super::{Source, WaitSpec};
 pub(super) const TEST_KEYS: [&str; 7] =
     ["name", "input", "context", "answers", "path", "output", "status"];
 /// How a tested run may end.
-pub(super) const ENDS: [&str; 2] = ["done", "error"];
+pub(super) const ENDS: [&str; 4] = ["done", "error", "interrupted", "waiting"];
 /// Classes of a scripted failure.
 const CLASSES: [&str; 6] = ["timeout", "unavailable", "rate_limited", "invalid", "denied", "fatal"];
 
@@ -34,7 +34,7 @@ pub struct Case {
     pub path: Option<Vec<String>>,
     /// Output channels and what they must hold; of an object, a part will do.
     pub output: BTreeMap<String, Value>,
-    /// How it ends: `done`, `error`.
+    /// How it ends: `done`, `error`; or where it stays when nobody answers: `interrupted`, `waiting`.
     pub status: String,
 }
 

@@ -323,6 +323,9 @@ pub struct AgentSpec {
     pub prompt: String,
     /// Text of the prompt: runs are pinned to it.
     pub prompt_text: String,
+    /// Text of `system.md`, which every conversation begins with: runs are pinned to it as well. Empty: there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub system_text: String,
     /// Tools it may call.
     pub tools: Vec<String>,
     /// JSON Schema of its answer.

@@ -116,7 +116,7 @@ struct TestFile {
     path: Option<Names>,
     /// Channels and what they must hold; of an object, a part will do.
     output: Option<BTreeMap<String, Value>>,
-    /// How it ends; `done` where nothing is said.
+    /// How it ends, or where it stays when nobody answers; `done` where nothing is said.
     status: Option<EndFile>,
 }
 
@@ -125,6 +125,8 @@ struct TestFile {
 enum EndFile {
     Done,
     Error,
+    Interrupted,
+    Waiting,
 }
 
 #[derive(JsonSchema)]

@@ -337,6 +337,9 @@ fn node(
     })
 }
 
+/// The prompt that every conversation begins with.
+const SYSTEM: &str = "system.md";
+
 fn kind(body: Body<'_>, vocabulary: &Vocabulary) -> Option<Kind> {
     let prompt = |file: &str| vocabulary.prompts.get(file).cloned();
     let call = |call: Call<'_>| ToolCallSpec {
@@ -348,6 +351,7 @@ fn kind(body: Body<'_>, vocabulary: &Vocabulary) -> Option<Kind> {
         Body::Agent(agent) => Kind::Agent(AgentSpec {
             prompt: agent.prompt.0.to_owned(),
             prompt_text: prompt(agent.prompt.0)?,
+            system_text: prompt(SYSTEM).unwrap_or_default(),
             tools: agent.tools.into_iter().map(|(tool, _)| tool.to_owned()).collect(),
             output: agent.output.schema,
             output_name: agent.output.name.unwrap_or_else(|| "Answer".to_owned()),

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::factory::scope;
 use super::{Parts, call, error};
-use crate::base::Coded;
+use crate::base::{Coded, Problem};
 use crate::graph::{AgentSpec, render_text};
-use crate::llm::{ChatReply, ChatRequest, Message, OutputSpec, Sink, ToolCall, ToolSpec};
-use crate::runtime::{Node, NodeError, Outcome, StateView, TaskContext, Usage};
+use crate::llm::{self, ChatReply, ChatRequest, Message, OutputSpec, Sink, ToolCall, ToolSpec};
+use crate::runtime::{ErrorClass, Node, NodeError, Outcome, StateView, TaskContext, Usage};
+use crate::tools;
 
 /// Answers that do not fit the schema are shown to the model with the reason, at most this often.
 const REPAIRS_MAX: u32 = 3;
@@ -32,7 +33,7 @@ impl Node for AgentNode {
         let mut talk = Talk::begin(self, view, cx)?;
         talk.use_tools().await?;
         let answer = talk.answer().await?;
-        let usage = talk.usage;
+        let usage = cx.spent.read();
         let writes = self.writes.iter().map(|channel| (channel.clone(), answer.clone())).collect();
         Ok(Outcome::Update { writes, grant: None, usage })
     }
@@ -47,7 +48,6 @@ struct Talk<'a> {
     seen: Vec<(String, Value)>,
     calls_made: u32,
     replies: u32,
-    usage: Usage,
 }
 
 impl<'a> Talk<'a> {
@@ -57,30 +57,21 @@ impl<'a> Talk<'a> {
         cx: &'a TaskContext,
     ) -> Result<Self, NodeError> {
         let spec = &node.spec;
-        let state = render_text(&spec.prompt_text, &scope(view))
-            .map_err(|message| error::template(&spec.prompt, message))?;
-        let system = Message::System { content: node.parts.system_prompt.load().to_string() };
+        let state = prompt(spec, view)?;
+        let system = (!spec.system_text.is_empty())
+            .then(|| Message::System { content: spec.system_text.clone() });
         let mut facts = view.channels.clone();
         facts.insert("context".to_owned(), json!(view.context));
         facts.insert("visits".to_owned(), json!(view.visits));
         let request = ChatRequest {
             prompt: spec.prompt.clone(),
-            messages: vec![system, Message::User { content: state }],
+            messages: system.into_iter().chain([Message::User { content: state }]).collect(),
             tools: Vec::new(),
             output: None,
             facts,
             completion_tokens_max: node.parts.completion_tokens_max,
         };
-        Ok(Self {
-            node,
-            view,
-            cx,
-            request,
-            seen: Vec::new(),
-            calls_made: 0,
-            replies: 0,
-            usage: Usage::default(),
-        })
+        Ok(Self { node, view, cx, request, seen: Vec::new(), calls_made: 0, replies: 0 })
     }
 
     /// Lets the model call its tools until it stops, repeats itself, or has used its turns.
@@ -155,11 +146,10 @@ impl<'a> Talk<'a> {
     }
 
     async fn chat(&mut self) -> Result<ChatReply, NodeError> {
-        self.within_budget()?;
+        self.may_go_on()?;
         let reply = self.remembered_chat().await?;
-        self.usage.input_tokens += reply.usage.input_tokens;
-        self.usage.output_tokens += reply.usage.output_tokens;
-        self.usage.cost_usd += reply.usage.cost_usd;
+        let llm::Usage { input_tokens, output_tokens, cost_usd, .. } = reply.usage;
+        self.cx.spent.add(Usage { input_tokens, output_tokens, cost_usd });
         (self.cx.emit)(json!({"model": {
             "name": reply.model, "prompt": self.request.prompt, "usage": reply.usage,
             "tool_calls": reply.tool_calls.iter().map(|c| &c.name).collect::<Vec<_>>(),
@@ -178,21 +168,35 @@ impl<'a> Talk<'a> {
         }
         let sink = EventSink { cx: self.cx };
         let model = &self.node.parts.model;
-        let reply = model.chat(&self.request, &sink).await.map_err(|e| error::from_model(&e))?;
+        let reply = tokio::select! {
+            biased;
+            reply = model.chat(&self.request, &sink) => reply.map_err(|e| error::from_model(&e))?,
+            () = self.cx.cancel.cancelled() => return Err(error::cancelled(&self.cx.node)),
+        };
         self.cx.effects.finish(&key, &json!(reply)).await?;
         Ok(reply)
     }
 
-    fn within_budget(&self) -> Result<(), NodeError> {
-        let left = &self.cx.usage_left;
-        let used = self.usage.input_tokens + self.usage.output_tokens;
-        if used <= left.input_tokens.saturating_add(left.output_tokens)
-            && self.usage.cost_usd <= left.cost_usd
-        {
+    /// Whether another generation may be asked for.
+    fn may_go_on(&self) -> Result<(), NodeError> {
+        if self.cx.cancel.is_cancelled() {
+            return Err(error::cancelled(&self.cx.node));
+        }
+        let used = self.cx.spent.read();
+        if self.cx.budget.allows(used) {
             return Ok(());
         }
-        let message = format!("`{}` used {used} tokens, more than the run has left", self.cx.node);
-        Err(error::invalid("nodes.token_budget", message, "raise `limits.tokens` of the graph"))
+        let problem = Problem {
+            code: "nodes.token_budget".to_owned(),
+            message: format!(
+                "`{}` took {} tokens and {} USD, and nothing is left of the limits around it",
+                self.cx.node,
+                used.tokens(),
+                used.cost_usd
+            ),
+            hint: "raise `limits.tokens` or `limits.cost_usd` of the graph".to_owned(),
+        };
+        Err(NodeError::new(ErrorClass::Limit, problem))
     }
 
     fn remember(&mut self, reply: &ChatReply) {
@@ -222,8 +226,8 @@ impl<'a> Talk<'a> {
             );
             match made.await {
                 Ok(result) => bounded(&result.to_string()),
-                // A dead store or an effect in doubt is no business of the model's.
-                Err(error @ crate::tools::Error::Store { .. }) => {
+                // A dead store, an effect in doubt, a run that was cancelled: no business of the model's.
+                Err(error @ (tools::Error::Store { .. } | tools::Error::Cancelled)) => {
                     return Err(error::from_tool(&error));
                 }
                 Err(error) => json!({"error": error.problem()}).to_string(),
@@ -237,6 +241,12 @@ impl<'a> Talk<'a> {
         self.request.messages.push(Message::Tool { call_id, name, content });
         Ok(self.seen.iter().filter(|made| **made == same).count() >= SAME_CALL_MAX)
     }
+}
+
+/// The prompt, with its templates filled in.
+pub(super) fn prompt(spec: &AgentSpec, view: &StateView) -> Result<String, NodeError> {
+    let filled = render_text(&spec.prompt_text, &scope(view));
+    filled.map_err(|message| error::template(&spec.prompt, message))
 }
 
 /// Reads an answer: JSON, bare or in a code fence, that fits the schema.

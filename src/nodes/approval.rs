@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use super::error;
 use super::factory::scope;
 use crate::graph::{ApprovalSpec, render_text};
-use crate::runtime::{Grant, Node, NodeError, Outcome, Question, StateView, TaskContext, Usage};
+use crate::runtime::{
+    Answer, Grant, Node, NodeError, Outcome, Question, StateView, TaskContext, Usage,
+};
 
 /// Reads what its question names; writes the answer to `writes`.
 pub(super) struct ApprovalNode {
@@ -19,19 +21,29 @@ impl Node for ApprovalNode {
         let Some(answer) = &view.answer else {
             return Ok(Outcome::Ask(self.question(view, cx)?));
         };
+        Ok(self.answered(answer, &cx.node))
+    }
+}
+
+impl ApprovalNode {
+    /// What an answer comes to.
+    pub(super) fn answered(&self, answer: &Answer, node: &str) -> Outcome {
         let grant = self.spec.grants.contains(&answer.value).then(|| Grant {
-            node: cx.node.clone(),
+            node: node.to_owned(),
             by: answer.by.clone(),
             answer: answer.value.clone(),
         });
         let writes =
             self.writes.iter().map(|channel| (channel.clone(), answer.value.clone())).collect();
-        Ok(Outcome::Update { writes, grant, usage: Usage::default() })
+        Outcome::Update { writes, grant, usage: Usage::default() }
     }
-}
 
-impl ApprovalNode {
-    fn question(&self, view: &StateView, cx: &TaskContext) -> Result<Question, NodeError> {
+    /// The question, with its templates filled in.
+    pub(super) fn question(
+        &self,
+        view: &StateView,
+        cx: &TaskContext,
+    ) -> Result<Question, NodeError> {
         let text = render_text(&self.spec.ask_text, &scope(view))
             .map_err(|message| error::template(&self.spec.ask, message))?;
         let now = cx.clock.now();

@@ -1,14 +1,26 @@
 //! A tool call of a node: over the registry, remembered by the runtime's effect ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::error::from_tool;
+use super::error::{self, from_tool};
 use crate::base::{EffectKey, stable_hash};
+use crate::graph::{ToolCallSpec, render_args};
 use crate::runtime::{Effects, ErrorClass, NodeError, StateView, TaskContext};
 use crate::tools::{Call, Consent, Error, Ledger, Registry};
+
+/// Arguments of a call, with their templates filled in.
+pub(super) fn arguments(
+    spec: &ToolCallSpec,
+    scope: &BTreeMap<String, Value>,
+    node: &str,
+) -> Result<Value, NodeError> {
+    let filled = render_args(&spec.args, scope);
+    filled.map_err(|message| error::template(&format!("arguments of `{node}`"), message))
+}
 
 /// Makes call number `number` of this task.
 pub(super) async fn call(
@@ -44,6 +56,7 @@ pub(super) async fn call_raw(
         model: model.to_owned(),
         ledger: &ledger,
         emit: cx.emit.clone(),
+        cancel: cx.cancel.clone(),
     };
     registry.call(call).await
 }

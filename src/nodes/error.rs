@@ -12,9 +12,10 @@ pub(super) fn from_tool(error: &tools::Error) -> NodeError {
         tools::Class::Invalid => ErrorClass::Invalid,
         tools::Class::Denied => ErrorClass::Denied,
         tools::Class::InDoubt => ErrorClass::InDoubt,
+        tools::Class::Cancelled => ErrorClass::Cancelled,
         tools::Class::Fatal => ErrorClass::Fatal,
     };
-    NodeError { class, problem: error.problem(), retry_after_ms: None }
+    NodeError::new(class, error.problem())
 }
 
 /// A model's error.
@@ -28,13 +29,23 @@ pub(super) fn from_model(error: &llm::Error) -> NodeError {
         llm::Error::Unauthorized { .. } => (ErrorClass::Denied, None),
         _ => (ErrorClass::Fatal, None),
     };
-    NodeError { class, problem: error.problem(), retry_after_ms }
+    NodeError { retry_after_ms, ..NodeError::new(class, error.problem()) }
 }
 
 /// A template or an input that cannot be used.
 pub(super) fn invalid(code: &str, message: String, hint: &str) -> NodeError {
     let problem = Problem { code: code.to_owned(), message, hint: hint.to_owned() };
-    NodeError { class: ErrorClass::Invalid, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Invalid, problem)
+}
+
+/// Nobody waits for the node any more.
+pub(super) fn cancelled(node: &str) -> NodeError {
+    let problem = Problem {
+        code: "nodes.cancelled".to_owned(),
+        message: format!("`{node}` was told to stop"),
+        hint: "where the run was not cancelled, it goes on from here".to_owned(),
+    };
+    NodeError::new(ErrorClass::Cancelled, problem)
 }
 
 /// A template that did not render.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use crate::graph::{Kind, Node as Definition};
 use crate::llm::ChatModel;
 use crate::runtime::{Node, NodeFactory};
@@ -17,8 +15,6 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// The model.
     pub model: Arc<dyn ChatModel>,
-    /// Instructions that every agent node begins with: `prompts/system.md`, which may change while the agent runs.
-    pub system_prompt: Arc<ArcSwap<String>>,
     /// Longest answer of one generation [tokens].
     pub completion_tokens_max: u32,
     /// What a type's schema cannot say, by the type's name: an answer that fails is repaired or refused.
@@ -47,7 +43,10 @@ impl NodeFactory for Factory {
             Kind::Tool(spec) => Arc::new(super::tool::ToolNode { parts, spec, writes }),
             Kind::Agent(spec) => Arc::new(super::agent::AgentNode { parts, spec, writes }),
             Kind::Approval(spec) => Arc::new(super::approval::ApprovalNode { spec, writes }),
-            Kind::Foreach(spec) => Arc::new(super::foreach::ForeachNode { parts, spec, writes }),
+            Kind::Foreach(spec) => {
+                let retry = definition.retry.clone();
+                Arc::new(super::foreach::ForeachNode { parts, spec, retry, writes })
+            }
             Kind::Wait(spec) => Arc::new(super::wait::WaitNode { spec, writes }),
             Kind::Set(values) => Arc::new(super::set::SetNode { values }),
             // The runtime lays subgraphs out and makes their doors itself; a door alone fills its inputs.

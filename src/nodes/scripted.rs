@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use serde_json::Value;
 
-use super::{error, set, wait};
+use super::approval::ApprovalNode;
+use super::factory::scope;
+use super::wait::WaitNode;
+use super::{agent, call, error, foreach, set};
 use crate::base::Problem;
 use crate::graph::{self, Kind, ScriptedAnswer, WaitSpec};
 use crate::runtime::{
-    ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, StateView, TaskContext, Usage,
+    Answer, ErrorClass, Node, NodeError, NodeFactory, Outcome, StateView, TaskContext, Usage,
 };
 
 /// Who "answers" a question of a test.
@@ -43,53 +45,93 @@ impl ScriptedNodes {
 
 impl NodeFactory for ScriptedNodes {
     fn node(&self, definition: &graph::Node) -> Arc<dyn Node> {
+        let writes = definition.writes.clone();
         match definition.kind.clone() {
             Kind::Set(values) => Arc::new(set::SetNode { values }),
-            Kind::Wait(spec @ WaitSpec::For(_)) => Arc::new(wait::WaitNode { spec, writes: None }),
-            kind => {
-                let grants = match kind {
-                    Kind::Approval(approval) => approval.grants,
-                    _ => Vec::new(),
-                };
-                let writes = definition.writes.clone();
-                Arc::new(ScriptedNode { script: self.script.clone(), writes, grants })
-            }
+            Kind::Wait(spec @ WaitSpec::For(_)) => Arc::new(WaitNode { spec, writes }),
+            kind => Arc::new(ScriptedNode { script: self.script.clone(), kind, writes }),
         }
     }
 }
 
+/// Fills in the templates of its node as that would, and says what the script has instead of asking anybody.
 struct ScriptedNode {
     script: Arc<Script>,
+    kind: Kind,
     writes: Option<String>,
-    grants: Vec<Value>,
 }
 
 #[async_trait]
 impl Node for ScriptedNode {
     async fn run(&self, view: &StateView, cx: &TaskContext) -> Result<Outcome, NodeError> {
-        let next = {
-            let mut answers = self.script.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.get_mut(&cx.node).and_then(VecDeque::pop_front)
-        };
-        let value = match next {
-            Some(ScriptedAnswer::Value(value)) => value,
-            Some(ScriptedAnswer::Fails(class)) => return Err(failure(&cx.node, &class)),
-            None => {
-                let name = cx.node.rsplit('/').next().unwrap_or(&cx.node);
-                let visit = view.visits.get(name).copied().unwrap_or(1);
-                let message = format!("the test has no answer for visit {visit} of `{}`", cx.node);
-                return Err(error::invalid("nodes.no_answer", message, "add it to `answers`"));
+        // Its time ran out: nobody is asked again.
+        let over = view.answer.is_some() || view.woken.is_some();
+        let next = match over {
+            true => None,
+            false => {
+                self.fill(view, cx)?;
+                self.next(&cx.node)
             }
         };
-        let by = TESTER.to_owned();
-        let grant = self.grants.contains(&value).then(|| Grant {
-            node: cx.node.clone(),
-            by,
-            answer: value.clone(),
-        });
-        let writes = self.writes.iter().map(|channel| (channel.clone(), value.clone())).collect();
-        Ok(Outcome::Update { writes, grant, usage: Usage::default() })
+        let writes = self.writes.clone();
+        match (&self.kind, next) {
+            (_, Some(ScriptedAnswer::Fails(class))) => Err(failure(&cx.node, &class)),
+            (Kind::Approval(spec), next) => {
+                let node = ApprovalNode { spec: spec.clone(), writes };
+                match next {
+                    Some(ScriptedAnswer::Value(value)) => {
+                        Ok(node.answered(&Answer { value, by: TESTER.to_owned() }, &cx.node))
+                    }
+                    _ => node.run(view, cx).await,
+                }
+            }
+            (Kind::Wait(spec), next) => {
+                let node = WaitNode { spec: spec.clone(), writes };
+                match next {
+                    Some(ScriptedAnswer::Value(payload)) => Ok(node.heard(Some(&payload))),
+                    _ => node.run(view, cx).await,
+                }
+            }
+            (_, Some(ScriptedAnswer::Value(value))) => {
+                let writes = writes.into_iter().map(|channel| (channel, value.clone())).collect();
+                Ok(Outcome::Update { writes, grant: None, usage: Usage::default() })
+            }
+            (_, None) => Err(no_answer(view, cx)),
+        }
     }
+}
+
+impl ScriptedNode {
+    fn next(&self, node: &str) -> Option<ScriptedAnswer> {
+        let mut answers = self.script.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.get_mut(node).and_then(VecDeque::pop_front)
+    }
+
+    /// Arguments, prompts and questions must render, whatever is answered.
+    fn fill(&self, view: &StateView, cx: &TaskContext) -> Result<(), NodeError> {
+        match &self.kind {
+            Kind::Tool(spec) => drop(call::arguments(spec, &scope(view), &cx.node)?),
+            Kind::Agent(spec) => drop(agent::prompt(spec, view)?),
+            Kind::Approval(spec) => {
+                let node = ApprovalNode { spec: spec.clone(), writes: None };
+                drop(node.question(view, cx)?);
+            }
+            Kind::Foreach(spec) => {
+                for item in foreach::items(spec, view)? {
+                    foreach::arguments(spec, view, item, &cx.node)?;
+                }
+            }
+            Kind::Wait(_) | Kind::Set(_) | Kind::Graph(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn no_answer(view: &StateView, cx: &TaskContext) -> NodeError {
+    let name = cx.node.rsplit('/').next().unwrap_or(&cx.node);
+    let visit = view.visits.get(name).copied().unwrap_or(1);
+    let message = format!("the test has no answer for visit {visit} of `{}`", cx.node);
+    error::invalid("nodes.no_answer", message, "add it to `answers`")
 }
 
 fn failure(node: &str, class: &str) -> NodeError {
@@ -106,5 +148,5 @@ fn failure(node: &str, class: &str) -> NodeError {
         message: format!("the test lets `{node}` fail"),
         hint: String::new(),
     };
-    NodeError { class, problem, retry_after_ms: None }
+    NodeError::new(class, problem)
 }

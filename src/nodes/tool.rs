@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::factory::scope;
-use super::{Parts, call, error};
-use crate::graph::{ToolCallSpec, render_args};
+use super::{Parts, call};
+use crate::graph::ToolCallSpec;
 use crate::runtime::{Node, NodeError, Outcome, StateView, TaskContext, Usage};
 
 /// Reads what its arguments name; writes the tool's result to `writes`.
@@ -17,8 +17,7 @@ pub(super) struct ToolNode {
 #[async_trait]
 impl Node for ToolNode {
     async fn run(&self, view: &StateView, cx: &TaskContext) -> Result<Outcome, NodeError> {
-        let args = render_args(&self.spec.args, &scope(view))
-            .map_err(|message| error::template(&format!("arguments of `{}`", cx.node), message))?;
+        let args = call::arguments(&self.spec, &scope(view), &cx.node)?;
         let (registry, model) = (&self.parts.registry, self.parts.model.name());
         let result = call::call(registry, &model, &self.spec.tool, args, 0, (view, cx)).await?;
         let writes = self.writes.iter().map(|channel| (channel.clone(), result.clone())).collect();

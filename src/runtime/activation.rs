@@ -11,9 +11,10 @@ use super::eager::Flight;
 use super::program::Program;
 use super::runtime::{Shared, Turn};
 use super::{
-    Checkpoint, Committed, Epoch, Error, Letter, NewEvent, Next, Posted, Status, TaskResult,
+    Checkpoint, Committed, Epoch, Error, Letter, NewEvent, Next, Posted, Status, TaskResult, fold,
+    limits,
 };
-use crate::base::{Clock, ThreadId};
+use crate::base::{Clock, Millis, ThreadId};
 
 /// The owner of a thread for one burst.
 pub(super) struct Activation<'a> {
@@ -87,6 +88,10 @@ impl<'a> Activation<'a> {
                 if !draft.closes_superstep {
                     self.keep_results(known).await?;
                 }
+                self.commit(draft).await?;
+                continue;
+            }
+            if let Some(draft) = self.out_of_time(&head, &program, now) {
                 self.commit(draft).await?;
                 continue;
             }
@@ -269,7 +274,8 @@ impl<'a> Activation<'a> {
     /// Commits; the draft becomes the head. `false`: stale, the head was read again.
     ///
     /// Errors: [`Error::Fenced`] when another owner took over.
-    pub(super) async fn commit(&mut self, draft: Draft) -> Result<bool, Error> {
+    pub(super) async fn commit(&mut self, mut draft: Draft) -> Result<bool, Error> {
+        draft.state.progress.wall_end = self.wall_end(&draft.state).await;
         let commit = draft.into_commit(self.epoch);
         let (checkpoint, closes) = (commit.checkpoint.clone(), commit.closes_superstep);
         match self.shared.store.commit(commit).await? {
@@ -296,6 +302,29 @@ impl<'a> Activation<'a> {
             }
             Committed::Fenced => Err(Error::Fenced(self.thread.clone())),
         }
+    }
+
+    /// When a run that waits is out of wall time. A graph that cannot be had any more must not stand in a commit's way.
+    async fn wall_end(&mut self, state: &Checkpoint) -> Option<Millis> {
+        if state.status != Status::Waiting {
+            return None;
+        }
+        limits::wall_end(&*self.program(&state.run.graph_hash).await.ok()?, state)
+    }
+
+    /// What follows when a run that only waits has run out of wall time. `None`: it has not.
+    fn out_of_time(&mut self, head: &Checkpoint, program: &Program, now: Millis) -> Option<Draft> {
+        let runnable = head.tasks.iter().any(|task| task.is_runnable(now));
+        if runnable || !self.flight.is_empty() {
+            return None;
+        }
+        let over = limits::out_of_time(program, head, now)?;
+        let mut draft = Draft::after(head, now);
+        // A signal that is already in the inbox was in time.
+        draft.inbox_read_to = Some(self.read_to());
+        let results = std::mem::take(&mut self.results);
+        fold::close_over(&mut draft, program, head, results, vec![over]);
+        Some(draft)
     }
 
     /// Journals what tasks say while they run.

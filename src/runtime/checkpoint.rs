@@ -114,6 +114,12 @@ pub struct Progress {
     /// Who has led to each join.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joins: BTreeMap<String, JoinState>,
+    /// What failed nodes had taken that are still planned: it is counted in `usage` already, and what is tried again repeats it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, Usage>,
+    /// When the run is out of wall time, while it waits for a time or a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_end: Option<Millis>,
     /// Where this state stands among those of its thread.
     #[serde(default)]
     pub lineage: Lineage,
@@ -365,12 +371,14 @@ impl TaskResult {
 }
 
 impl Checkpoint {
-    /// When the run must be looked at again by itself: the earliest timer or expiry of an open task.
+    /// When the run must be looked at again by itself: the earliest timer or expiry of an open task, or the end of its wall
+    /// time if that comes first.
     pub fn wake_at(&self) -> Option<Millis> {
         if self.status.is_over() {
             return None;
         }
-        self.tasks.iter().filter_map(Task::due).min()
+        let wall_end = self.progress.wall_end.filter(|_| self.status == Status::Waiting);
+        self.tasks.iter().filter_map(Task::due).chain(wall_end).min()
     }
 
     /// The oldest checkpoint of the thread that pruning must leave: while a run is open, the one it began after.
@@ -396,6 +404,12 @@ impl Checkpoint {
     /// Whether a task is held: the run is not over, and goes on when it is told to.
     pub fn is_held(&self) -> bool {
         !self.status.is_over() && self.tasks.iter().any(|task| task.held)
+    }
+
+    /// The node that waits for a signal of that name.
+    pub fn waits_for(&self, signal: &str) -> Option<&str> {
+        let waits = |task: &&Task| matches!(&task.state, TaskState::Waiting(WaitFor::Signal { name, .. }) if name == signal);
+        self.tasks.iter().find(waits).map(|task| task.node.as_str())
     }
 
     /// The open questions with the node that asks.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Change, Checkpoint, Commit, Data, Epoch, Lineage, NewEvent, Origin, RunError, Slot, Status,
-    TaskState, Verdict,
+    TaskState, Usage, Verdict,
 };
 use crate::base::{EffectKey, Millis};
 
@@ -90,6 +90,21 @@ impl Draft {
     /// The value of a channel; `None`: unset.
     pub(super) fn value(&self, channel: &str) -> Option<Arc<Value>> {
         self.state.channels.get(channel)?.value.clone()
+    }
+
+    /// Counts what a node's model calls took, as far as it is not counted yet.
+    pub(super) fn count(&mut self, node: &str, usage: Usage) {
+        let progress = &mut self.state.progress;
+        let before = progress.counted.get(node).copied().unwrap_or_default();
+        progress.usage.add(usage.since(before));
+    }
+
+    /// Counts what a failed node took. What is tried again finds its model's answers in the ledger, and pays once.
+    pub(super) fn count_failed(&mut self, node: &str, usage: Usage) {
+        self.count(node, usage);
+        if !usage.is_none() {
+            self.state.progress.counted.insert(node.to_owned(), usage);
+        }
     }
 
     /// Ends the run with a failure. Tasks that did not finish stay, for a later `retry`.

@@ -41,7 +41,7 @@ impl Ledger {
     fn unavailable(&self, problem: Problem) -> NodeError {
         let broken = Some(problem.clone());
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
-        NodeError { class: ErrorClass::Unavailable, problem, retry_after_ms: None }
+        NodeError::new(ErrorClass::Unavailable, problem)
     }
 }
 
@@ -100,7 +100,7 @@ fn in_doubt(task: &str) -> NodeError {
         message: format!("a side effect of task `{task}` was begun and may have happened"),
         hint: "look at the target, then answer the thread's question".to_owned(),
     };
-    NodeError { class: ErrorClass::InDoubt, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::InDoubt, problem)
 }
 
 /// Another owner has the thread.
@@ -110,5 +110,5 @@ pub(super) fn fenced(thread: &ThreadId) -> NodeError {
         message: format!("another owner has taken over thread `{thread}`"),
         hint: "nothing was lost: the other owner goes on from the last checkpoint".to_owned(),
     };
-    NodeError { class: ErrorClass::Cancelled, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Cancelled, problem)
 }

@@ -143,6 +143,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A signal brings something that the node which waits for it cannot write.
+    #[error("signal `{signal}` brings what node `{node}` cannot write: {reason}")]
+    SignalInvalid {
+        /// Signal.
+        signal: String,
+        /// Who waits for it.
+        node: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The thread has a run and the caller does not want to queue behind it.
     #[error("thread `{0}` is busy with a run")]
     Busy(ThreadId),
@@ -218,6 +228,7 @@ impl Coded for Error {
             Self::InterruptAmbiguous { .. } => "runtime.interrupt_ambiguous",
             Self::InterruptAnswered(_) => "runtime.interrupt_answered",
             Self::AnswerInvalid { .. } => "runtime.answer_invalid",
+            Self::SignalInvalid { .. } => "runtime.signal_invalid",
             Self::Busy(_) => "runtime.busy",
             Self::UnknownCheckpoint { .. } => "runtime.unknown_checkpoint",
             Self::ThreadExists(_) => "runtime.thread_exists",
@@ -253,6 +264,7 @@ impl Coded for Error {
             Self::InterruptAmbiguous { .. } => "pass the id of the question you answer",
             Self::InterruptAnswered(_) => "read the thread's state: the first answer stands",
             Self::AnswerInvalid { .. } => "compare with the question's answer schema",
+            Self::SignalInvalid { .. } => "compare with the type of the channel that it writes",
             Self::Busy(_) => "wait for it, cancel it, or let the new run queue",
             Self::UnknownCheckpoint { .. } => "list the thread's history; old ones may be pruned",
             Self::ThreadExists(_) => "choose another id",

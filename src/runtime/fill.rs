@@ -35,5 +35,5 @@ pub(super) fn unfilled(node: &str, channel: &str, why: &str) -> NodeError {
         message: format!("value of `{channel}` in `{node}`: {why}"),
         hint: "correct the expression in the graph file".to_owned(),
     };
-    NodeError { class: ErrorClass::Invalid, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Invalid, problem)
 }

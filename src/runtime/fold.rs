@@ -10,8 +10,8 @@ use super::flat::Role;
 use super::plan::{self, Planned};
 use super::program::Program;
 use super::{
-    Checkpoint, Data, Error, Pauses, Progress, TaskResult, TaskState, channels, kind, route,
-    schedule,
+    Checkpoint, Data, Error, ErrorClass, Pauses, Progress, TaskResult, TaskState, channels, kind,
+    limits, route, schedule,
 };
 use crate::graph::{Lifetime, Pause, Reducer};
 
@@ -24,14 +24,29 @@ pub(super) fn close(
     before: &Checkpoint,
     results: Vec<TaskResult>,
 ) {
+    close_over(draft, program, before, results, Vec::new());
+}
+
+/// The same where limits were reached meanwhile: the graphs, by number, and which limit.
+pub(super) fn close_over(
+    draft: &mut Draft,
+    program: &Program,
+    before: &Checkpoint,
+    results: Vec<TaskResult>,
+    over: Vec<(usize, String)>,
+) {
     draft.closes_superstep = true;
-    match fold_and_route(draft, program, results) {
-        Ok(planned) => {
+    let progress = &draft.state.progress;
+    let (usage, counted) = (progress.usage, progress.counted.clone());
+    let mut next = Next { over, ..Next::default() };
+    match fold_and_route(draft, program, results, &mut next) {
+        Ok(()) => {
             draft.state.tasks.retain(|task| task.state != TaskState::Finished);
-            plan::open(draft, program, planned);
+            plan::open_over(draft, program, next.planned, next.over);
         }
         Err(error) => {
             undo(draft, before);
+            (draft.state.progress.usage, draft.state.progress.counted) = (usage, counted);
             for task in &mut draft.state.tasks {
                 if task.state == TaskState::Finished {
                     task.state = TaskState::Ready;
@@ -52,11 +67,22 @@ fn undo(draft: &mut Draft, before: &Checkpoint) {
     draft.events.retain(|event| event.kind != kind::STEP_FINISHED);
 }
 
+/// What follows a superstep.
+#[derive(Default)]
+struct Next {
+    planned: Vec<Planned>,
+    /// Calls of subgraphs that end here, by number.
+    abandoned: Vec<usize>,
+    /// Limits that were reached.
+    over: Vec<(usize, String)>,
+}
+
 fn fold_and_route(
     draft: &mut Draft,
     program: &Program,
     mut results: Vec<TaskResult>,
-) -> Result<Vec<Planned>, Error> {
+    next: &mut Next,
+) -> Result<(), Error> {
     // In the order of the graph, whoever finished first: one seed, one history.
     results.sort_by_key(|result| program.step(&result.node).map(|(ix, ..)| ix));
     let finished = results.iter().map(|r| finished(r, planned_in(draft, program, &r.node)));
@@ -73,24 +99,21 @@ fn fold_and_route(
     for (result, data) in results.iter_mut().zip(finished) {
         draft.event(kind::STEP_FINISHED, data);
         draft.state.grants.extend(result.grant.take());
-        let usage = &mut draft.state.progress.usage;
-        usage.input_tokens += result.usage.input_tokens;
-        usage.output_tokens += result.usage.output_tokens;
-        usage.cost_usd += result.usage.cost_usd;
+        draft.count(&result.node, result.usage);
+        draft.state.progress.counted.remove(&result.node);
         if let Some(error) = &result.failed {
             draft.state.error = Some(Box::new(route::run_error(&result.node, error)));
         }
     }
-    let (mut planned, mut abandoned) = (Vec::new(), Vec::new());
     for result in &results {
-        follow(draft, program, result, &mut planned, &mut abandoned)?;
+        follow(draft, program, result, next)?;
     }
-    for frame in abandoned {
+    for frame in std::mem::take(&mut next.abandoned) {
         schedule::leave(draft, program, frame);
         schedule::cut(draft, &program.frames[frame].prefix);
-        planned.retain(|planned: &Planned| !program.is_inside(planned.node, frame));
+        next.planned.retain(|planned| !program.is_inside(planned.node, frame));
     }
-    Ok(planned)
+    Ok(())
 }
 
 /// The superstep that the task of a node was planned in.
@@ -108,20 +131,26 @@ fn follow(
     draft: &mut Draft,
     program: &Program,
     result: &TaskResult,
-    planned: &mut Vec<Planned>,
-    abandoned: &mut Vec<usize>,
+    next: &mut Next,
 ) -> Result<(), Error> {
     let Some((ix, node, step)) = program.step(&result.node) else {
         let reason = "the graph does not have it any more".to_owned();
         return Err(Error::Route { node: result.node.clone(), reason });
     };
+    let planned = &mut next.planned;
     if let Some(error) = &result.failed {
+        if error.class == ErrorClass::Limit {
+            // Where no graph takes the limit over, a retry finds it planned.
+            planned.push(Planned::start(ix));
+            next.over.extend(limits::used_up(program, ix, &draft.state));
+            return Ok(());
+        }
         let error = route::run_error(&result.node, error);
         let Some(taken) = route::takes_over(program, ix, &draft.state, &error)? else {
             return Ok(());
         };
         if let (Role::Enter(frame), true) = (program.places[taken.owner].role, taken.owner != ix) {
-            abandoned.push(frame);
+            next.abandoned.push(frame);
         }
         let to = program.graph.nodes[taken.owner].on_error[taken.index].to;
         let to = to.filter(|to| schedule::arrives(draft, program, taken.owner, *to));

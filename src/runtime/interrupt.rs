@@ -53,7 +53,7 @@ pub(super) fn expired(node: &str) -> NodeError {
         message: format!("nobody answered the question of node `{node}` in time"),
         hint: "retry the run, or give the question an `on_expiry` answer".to_owned(),
     };
-    NodeError { class: ErrorClass::Timeout, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Timeout, problem)
 }
 
 fn ids(interrupts: &[&Interrupt]) -> String {

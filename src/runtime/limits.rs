@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::flat::{Frame, ROOT};
 use super::program::Program;
-use super::{Checkpoint, Progress, Usage};
+use super::{Budget, Checkpoint, Status, Usage};
 use crate::base::Millis;
-use crate::graph::Limits;
+use crate::graph::{Limits, NodeIx};
 
 /// What a frame has used up.
 struct Spent {
@@ -26,7 +26,7 @@ fn spent(frame: &Frame, state: &Checkpoint, now: Millis) -> Spent {
         Some(call) if frame.doors.is_some() => Spent {
             supersteps: call.supersteps,
             wall_ms: wall_ms(call.entered, call.waited_ms),
-            usage: less(progress.usage, call.usage),
+            usage: progress.usage.since(call.usage),
             reached: call.limit_reached.clone(),
         },
         _ => Spent {
@@ -36,14 +36,6 @@ fn spent(frame: &Frame, state: &Checkpoint, now: Millis) -> Spent {
             usage: progress.usage,
             reached: progress.limit_reached.clone(),
         },
-    }
-}
-
-fn less(all: Usage, before: Usage) -> Usage {
-    Usage {
-        input_tokens: all.input_tokens.saturating_sub(before.input_tokens),
-        output_tokens: all.output_tokens.saturating_sub(before.output_tokens),
-        cost_usd: (all.cost_usd - before.cost_usd).max(0.0),
     }
 }
 
@@ -75,45 +67,107 @@ pub(super) fn reached<'a>(
     if let Some(wall_ms) = limits.wall_ms.filter(|wall_ms| spent.wall_ms >= *wall_ms) {
         return Some(format!("{wall_ms} ms of wall time"));
     }
-    let tokens = spent.usage.input_tokens.saturating_add(spent.usage.output_tokens);
-    if let Some(limit) = limits.tokens.filter(|limit| tokens >= *limit) {
+    over_budget(limits, &spent)
+}
+
+/// Which limit of what models take is used up.
+fn over_budget(limits: &Limits, spent: &Spent) -> Option<String> {
+    let left = left_of(limits, spent.usage, spent.reached.is_some());
+    if let (Some(limit), Some(0)) = (limits.tokens, left.tokens) {
         return Some(format!("{limit} model tokens"));
     }
-    let cost = spent.usage.cost_usd;
-    limits.cost_usd.filter(|limit| cost >= *limit).map(|limit| format!("{limit} USD of model cost"))
+    let cost = limits.cost_usd.filter(|_| left.cost_usd.is_some_and(|left| left <= 0.0));
+    cost.map(|limit| format!("{limit} USD of model cost"))
+}
+
+/// The innermost graph around a node whose limit of what models take is used up, and that limit.
+pub(super) fn used_up(
+    program: &Program,
+    node: NodeIx,
+    state: &Checkpoint,
+) -> Option<(usize, String)> {
+    around(program, program.places[node].frame).find_map(|number| {
+        let frame = &program.frames[number];
+        Some((number, over_budget(&frame.limits, &spent(frame, state, state.at))?))
+    })
+}
+
+/// A graph and those around it, the innermost first.
+fn around(program: &Program, frame: usize) -> impl Iterator<Item = usize> {
+    let parent = |frame: &usize| (*frame != ROOT).then(|| program.frames[*frame].parent);
+    std::iter::successors(Some(frame), parent)
+}
+
+/// Wall time that is left to a node of a graph [ms]: the least that any graph around it has. `None`: no limit.
+pub(super) fn wall_left_ms(
+    program: &Program,
+    frame: usize,
+    state: &Checkpoint,
+    now: Millis,
+) -> Option<u64> {
+    let left = |number| wall_left_of(&program.frames[number], state, now);
+    around(program, frame).filter_map(left).min()
+}
+
+/// `None`: no limit, or it was reached before, and what is done about it is not bound by it any more.
+fn wall_left_of(frame: &Frame, state: &Checkpoint, now: Millis) -> Option<u64> {
+    let wall_ms = frame.limits.wall_ms?;
+    let spent = spent(frame, state, now);
+    spent.reached.is_none().then(|| wall_ms.saturating_sub(spent.wall_ms))
+}
+
+/// The graph at work that runs out of wall time first, and when, if nothing happens before.
+fn first_out(program: &Program, state: &Checkpoint) -> Option<(Millis, usize)> {
+    let goes_on =
+        |frame: &Frame| frame.doors.is_none() || state.progress.calls.contains_key(&frame.path);
+    let frames = program.frames.iter().enumerate().filter(|(_, frame)| goes_on(frame));
+    let ends = frames.filter_map(|(number, frame)| {
+        Some((state.at.plus(wall_left_of(frame, state, state.at)?), number))
+    });
+    ends.min()
+}
+
+/// When a run that waits runs out of wall time. `None`: it does not wait for a time or a signal, or has no such limit.
+pub(super) fn wall_end(program: &Program, state: &Checkpoint) -> Option<Millis> {
+    if state.status != Status::Waiting {
+        return None;
+    }
+    first_out(program, state).map(|(at, _)| at)
+}
+
+/// The graph of a waiting run that has run out of wall time by `now`, and that limit.
+pub(super) fn out_of_time(
+    program: &Program,
+    state: &Checkpoint,
+    now: Millis,
+) -> Option<(usize, String)> {
+    if state.status != Status::Waiting {
+        return None;
+    }
+    let (_, number) = first_out(program, state).filter(|(at, _)| *at <= now)?;
+    let wall_ms = program.frames[number].limits.wall_ms?;
+    Some((number, format!("{wall_ms} ms of wall time")))
 }
 
 /// What a task of a frame may still use: the least that any graph around it has left.
-pub(super) fn usage_left(program: &Program, frame: usize, state: &Checkpoint) -> Usage {
-    let mut place = frame;
-    let mut left = usage_left_of(&program.frames[ROOT].limits, &state.progress);
-    while place != ROOT {
-        let frame = &program.frames[place];
+pub(super) fn budget(program: &Program, frame: usize, state: &Checkpoint) -> Budget {
+    let left = |number: usize| {
+        let frame = &program.frames[number];
         let spent = spent(frame, state, state.at);
-        let own = left_of(&frame.limits, spent.usage, spent.reached.is_some());
-        left.input_tokens = left.input_tokens.min(own.input_tokens);
-        left.output_tokens = left.output_tokens.min(own.output_tokens);
-        left.cost_usd = left.cost_usd.min(own.cost_usd);
-        place = frame.parent;
-    }
-    left
-}
-
-fn usage_left_of(limits: &Limits, progress: &Progress) -> Usage {
-    left_of(limits, progress.usage, progress.limit_reached.is_some())
+        left_of(&frame.limits, spent.usage, spent.reached.is_some())
+    };
+    around(program, frame).map(left).fold(Budget::default(), Budget::within)
 }
 
 /// Once a limit was reached, the `on_limit` path has a tenth of it anew.
-fn left_of(limits: &Limits, spent: Usage, reached: bool) -> Usage {
+fn left_of(limits: &Limits, spent: Usage, reached: bool) -> Budget {
     let bonus = if reached { 0.1 } else { 0.0 };
-    let tokens = limits.tokens.map_or(u64::MAX, |limit| {
+    let tokens = limits.tokens.map(|limit| {
         let limit = limit.saturating_add((limit as f64 * bonus) as u64);
-        limit.saturating_sub(spent.input_tokens.saturating_add(spent.output_tokens))
+        limit.saturating_sub(spent.tokens())
     });
-    let cost_usd = limits
-        .cost_usd
-        .map_or(f64::INFINITY, |limit| (limit * (1.0 + bonus) - spent.cost_usd).max(0.0));
-    Usage { input_tokens: tokens, output_tokens: tokens, cost_usd }
+    let cost_usd = limits.cost_usd.map(|limit| (limit * (1.0 + bonus) - spent.cost_usd).max(0.0));
+    Budget { tokens, cost_usd }
 }
 
 /// `limits` as conditions of a frame see it.
@@ -127,9 +181,9 @@ pub(super) fn scope(frame: &Frame, state: &Checkpoint, now: Millis) -> Value {
         "wall_ms": limits.wall_ms,
         "wall_left_ms": limits.wall_ms.map(|wall| wall.saturating_sub(spent.wall_ms)),
         "tokens": limits.tokens,
-        "tokens_left": limits.tokens.map(|_| left.input_tokens),
+        "tokens_left": left.tokens,
         "cost_usd": limits.cost_usd,
-        "cost_left_usd": limits.cost_usd.map(|_| left.cost_usd),
+        "cost_left_usd": left.cost_usd,
         "reached": spent.reached.as_ref().map(|(limit, _)| limit),
     })
 }

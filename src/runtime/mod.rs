@@ -58,8 +58,8 @@ pub use letters::{Letter, Posted};
 pub use migrate::MigrationReport;
 pub use named::Named;
 pub use node::{
-    Answer, Effects, ErrorClass, Grant, Node, NodeError, NodeFactory, Outcome, Question, StateView,
-    TaskContext, Usage, WaitFor,
+    Answer, Budget, Effects, ErrorClass, Grant, Meter, Node, NodeError, NodeFactory, Outcome,
+    Question, StateView, TaskContext, Usage, WaitFor,
 };
 pub use runtime::{Multitask, Runtime, RuntimeParts, Start};
 pub use state::{OpenInterrupt, ThreadState, ThreadStatus, ThreadSummary};

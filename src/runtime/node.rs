@@ -1,7 +1,7 @@
 //! What the runtime asks of a node, and what it lends it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ pub struct TaskContext {
     pub run: RunId,
     /// Name of the node.
     pub node: String,
-    /// Stable path of the task: `superstep/node` (and `/index` in a foreach).
+    /// Stable path of the task: `superstep/node`.
     pub task: String,
     /// Attempt, from 0.
     pub attempt: u32,
@@ -79,10 +79,53 @@ pub struct TaskContext {
     pub effects: Arc<dyn Effects>,
     /// Custom events of this task (tool calls, progress), journaled with the thread.
     pub emit: Arc<dyn Fn(Value) + Send + Sync>,
-    /// Set when the run is being cancelled or drained.
+    /// Set when the run is being cancelled or drained, or when the attempt's time is up: nothing new may be begun then.
     pub cancel: CancellationToken,
-    /// Model tokens and cost left in the run's limits.
-    pub usage_left: Usage,
+    /// What the limits of the run leave for model calls.
+    pub budget: Budget,
+    /// What this attempt's model calls have taken: it counts however the attempt ends.
+    pub spent: Arc<Meter>,
+}
+
+/// What model calls may still take; `None`: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Budget {
+    /// Tokens, prompts and answers together.
+    pub tokens: Option<u64>,
+    /// Cost [USD].
+    pub cost_usd: Option<f64>,
+}
+
+impl Budget {
+    /// The smaller of both, limit by limit.
+    pub(super) fn within(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.into_iter().chain(other.tokens).min(),
+            cost_usd: self.cost_usd.into_iter().chain(other.cost_usd).reduce(f64::min),
+        }
+    }
+
+    /// Whether another model call is within it, once `used` is taken.
+    pub fn allows(&self, used: Usage) -> bool {
+        self.tokens.is_none_or(|left| used.tokens() < left)
+            && self.cost_usd.is_none_or(|left| used.cost_usd < left)
+    }
+}
+
+/// Counts what model calls take.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<Usage>);
+
+impl Meter {
+    /// Counts one call.
+    pub fn add(&self, usage: Usage) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
+    }
+
+    /// All calls so far.
+    pub fn read(&self) -> Usage {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The effect ledger as a task sees it: a call that finished once is never made again.
@@ -158,6 +201,33 @@ pub struct Usage {
     pub cost_usd: f64,
 }
 
+impl Usage {
+    /// Prompt and answer tokens together.
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Counts `more` in.
+    pub fn add(&mut self, more: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        self.cost_usd += more.cost_usd;
+    }
+
+    /// What came on top of `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
+            cost_usd: (self.cost_usd - before.cost_usd).max(0.0),
+        }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Why a node could not finish. The runtime reads `class`, never the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{problem}")]
@@ -168,6 +238,16 @@ pub struct NodeError {
     pub problem: Problem,
     /// The other side asked for this pause [ms].
     pub retry_after_ms: Option<u64>,
+    /// What its model calls took; the runtime fills it in from [`TaskContext::spent`].
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub usage: Usage,
+}
+
+impl NodeError {
+    /// A failure that says nothing about when to try again.
+    pub fn new(class: ErrorClass, problem: Problem) -> Self {
+        Self { class, problem, retry_after_ms: None, usage: Usage::default() }
+    }
 }
 
 /// Kinds of failure that callers treat differently.
@@ -186,6 +266,8 @@ pub enum ErrorClass {
     Denied,
     /// An at-most-once effect may or may not have happened: a person must look.
     InDoubt,
+    /// A limit of the run forbids going on: it goes where that limit says, not where `on_error` does.
+    Limit,
     /// Anything else that trying again will not mend.
     Fatal,
     /// The run was cancelled.
@@ -202,6 +284,7 @@ impl ErrorClass {
             Self::Invalid => "invalid",
             Self::Denied => "denied",
             Self::InDoubt => "in_doubt",
+            Self::Limit => "limit",
             Self::Fatal => "fatal",
             Self::Cancelled => "cancelled",
         }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use super::flat::{Frame, ROOT, Role};
+use super::flat::{ROOT, Role};
 use super::program::Program;
 use super::schedule::{self, Stuck};
 use super::{
@@ -32,9 +32,35 @@ impl Planned {
 /// Opens a superstep with `planned` and whoever need not wait for others any more, beside the tasks that are there and still at
 /// work; without any, the run is finished. A reached limit goes to `on_limit` or fails the graph it belongs to.
 pub(super) fn open(draft: &mut Draft, program: &Program, planned: Vec<Planned>) {
-    if let Err(error) = try_open(draft, program, planned) {
+    open_over(draft, program, planned, Vec::new());
+}
+
+/// The same where limits were reached already: the graphs, by number, and which limit.
+pub(super) fn open_over(
+    draft: &mut Draft,
+    program: &Program,
+    planned: Vec<Planned>,
+    mut over: Vec<(usize, String)>,
+) {
+    // A graph is laid out before those inside it, which its limit ends.
+    over.sort();
+    over.dedup_by_key(|(frame, _)| *frame);
+    let opened = over
+        .into_iter()
+        .try_fold(planned, |planned, (frame, limit)| match goes_on(draft, program, frame) {
+            true => at_limit(draft, program, planned, frame, limit),
+            false => Ok(planned),
+        })
+        .and_then(|planned| try_open(draft, program, planned));
+    if let Err(error) = opened {
         draft.fail(error);
     }
+}
+
+/// Whether that graph is the outermost, or a call of it is not over.
+fn goes_on(draft: &Draft, program: &Program, frame: usize) -> bool {
+    let path = &program.frames[frame].path;
+    frame == ROOT || draft.state.progress.calls.contains_key(path)
 }
 
 fn try_open(
@@ -73,10 +99,8 @@ fn try_open(
 
 /// The innermost graph that has reached a limit.
 fn over_limit(draft: &Draft, program: &Program, planned: &[Planned]) -> Option<(usize, String)> {
-    let goes_on = |frame: &(usize, &Frame)| {
-        frame.0 == ROOT || draft.state.progress.calls.contains_key(&frame.1.path)
-    };
-    program.frames.iter().enumerate().rev().filter(goes_on).find_map(|(number, frame)| {
+    let frames = program.frames.iter().enumerate().rev();
+    frames.filter(|(number, _)| goes_on(draft, program, *number)).find_map(|(number, frame)| {
         let names = starts(program, planned, number);
         let limit = limits::reached(frame, &draft.state, names, draft.state.at)?;
         Some((number, limit))
@@ -181,6 +205,7 @@ fn enter(draft: &mut Draft, program: &Program, planned: &[Planned]) {
     draft.state.status = draft.state.status_of_tasks(draft.state.at);
     for planned in planned {
         let node = program.graph.nodes[planned.node].name.clone();
+        draft.state.progress.counted.remove(&node);
         let (superstep, at) = (draft.state.superstep, planned.look_at);
         draft.event(kind::STEP_STARTED, Data::Started { node, superstep, at });
     }

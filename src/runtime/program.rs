@@ -177,6 +177,28 @@ impl Program {
         self.check_each(node, writes, |channel| step.writes.contains(channel))
     }
 
+    /// Whether the node that waits for a signal can write what it brings.
+    pub(super) fn check_signal(
+        &self,
+        node: &str,
+        signal: &str,
+        payload: &Value,
+    ) -> Result<(), Error> {
+        let Some((_, definition, _)) = self.step(node) else { return Ok(()) };
+        // A node of another kind may make of it what it likes.
+        let wait = matches!(definition.kind, graph::Kind::Wait(_));
+        let Some(channel) = definition.writes.clone().filter(|_| wait) else { return Ok(()) };
+        let written = self.check_writes(node, &[(channel, payload.clone())]);
+        written.map_err(|error| Error::SignalInvalid {
+            signal: signal.to_owned(),
+            node: node.to_owned(),
+            reason: match error {
+                Error::WriteInvalid { reason, .. } => reason,
+                other => other.to_string(),
+            },
+        })
+    }
+
     fn check_each(
         &self,
         node: &str,

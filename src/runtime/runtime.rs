@@ -215,11 +215,15 @@ impl Runtime {
 
     /// Hands `payload` to the node that waits for signal `name`, now or next in this run.
     ///
-    /// Errors: no such thread, no run.
+    /// Errors: no such thread, no run, a payload that does not fit the channel of the node that waits for it now.
     pub async fn signal(&self, thread: &ThreadId, name: &str, payload: Value) -> Result<(), Error> {
         let head = self.shared.known(thread).await?;
         if head.status.is_over() {
             return Err(Error::NoRun { thread: thread.clone(), action: "signal" });
+        }
+        if let Some(node) = head.waits_for(name) {
+            let program = self.shared.program(&head.run.graph_hash).await?;
+            program.check_signal(node, name, &payload)?;
         }
         let letter = Letter::Signal { name: name.to_owned(), payload };
         self.shared.post(thread, &letter, None).await.map(|_| ())

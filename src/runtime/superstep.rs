@@ -225,6 +225,7 @@ impl Activation<'_> {
             }
             End::Failed(error) => {
                 draft.state.tasks[index].state = TaskState::Ready;
+                draft.count_failed(&node, error.usage);
                 return Some((node, error));
             }
             End::Finished(_) | End::Stopped | End::Broken(_) => {}

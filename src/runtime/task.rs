@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::Ledger;
 use super::program::{Program, Step};
+use super::retry::Again;
 use super::{
     Begun, Checkpoint, Effects, Epoch, Error, ErrorClass, NewEvent, NodeError, Outcome, Question,
-    Task, TaskContext, TaskResult, TaskState, WaitFor, effects, kind, limits, retry, route,
+    Task, TaskContext, TaskResult, TaskState, Usage, WaitFor, effects, kind, limits, retry, route,
 };
 use crate::base::{Coded, EffectKey, Millis, Problem, SeededRng, stable_hash};
-use crate::graph;
+use crate::graph::{self, Kind};
 
 /// What running a task came to.
 #[derive(Debug)]
@@ -106,7 +107,8 @@ impl Job<'_> {
         loop {
             // Its own token: a timeout ends this attempt, not the run.
             cx.cancel = self.cancel.child_token();
-            let error = match self.attempt(node, step, &view, &cx).await {
+            cx.spent = Arc::default();
+            let mut error = match self.attempt(node, step, &view, &cx).await {
                 Ok(outcome) => match self.settle(node, step, outcome) {
                     Ok(End::Finished(result)) => {
                         self.remember(kept.as_ref(), &result).await;
@@ -128,10 +130,12 @@ impl Job<'_> {
             if self.cancel.is_cancelled() || error.problem.code == effects::FENCED {
                 return End::Stopped;
             }
+            // Answers of its model that a next attempt finds in the ledger count with that one.
+            error.usage = cx.spent.read();
             let rng = rng.get_or_insert_with(|| {
                 SeededRng::stream(self.seed, &format!("{}/{}", cx.run, cx.task))
             });
-            let Some(pause_ms) = retry::pause_ms(&node.retry, cx.attempt, &error, rng) else {
+            let Some(pause_ms) = self.pause(ix, cx.attempt, &mut error, rng) else {
                 return self.give_up(ix, error);
             };
             let problem = &error.problem;
@@ -207,6 +211,33 @@ impl Job<'_> {
         }
     }
 
+    /// The pause before the next attempt [ms]; `None`: there is none.
+    fn pause(
+        &self,
+        ix: graph::NodeIx,
+        attempt: u32,
+        error: &mut NodeError,
+        rng: &mut SeededRng,
+    ) -> Option<u64> {
+        let node = &self.program.graph.nodes[ix];
+        if matches!(node.kind, Kind::Wait(_)) {
+            // A wait that ended without its signal is not mended by looking at the clock again.
+            return None;
+        }
+        let frame = self.program.places[ix].frame;
+        let left_ms = limits::wall_left_ms(self.program, frame, self.state, self.clock.now());
+        match retry::again(&node.retry, attempt, error, left_ms, rng) {
+            Again::After(pause_ms) => Some(pause_ms),
+            Again::Never => None,
+            Again::TooLate(pause_ms) => {
+                let why = "which is longer than the run may wait";
+                let message = &mut error.problem.message;
+                *message += &format!("; the next attempt would be in {pause_ms} ms, {why}");
+                None
+            }
+        }
+    }
+
     /// The failure, taken over by an `on_error` route if one fits.
     fn give_up(&self, node: graph::NodeIx, error: NodeError) -> End {
         give_up(self.program, node, self.state, error)
@@ -258,7 +289,7 @@ impl Job<'_> {
         match serde_json::from_value::<TaskResult>(found["result"].clone()) {
             Ok(result) if fresh => {
                 self.journal(kind::REMEMBERED, json!({ "node": node.name }));
-                let free = TaskResult { usage: super::Usage::default(), ..result };
+                let free = TaskResult { usage: Usage::default(), ..result };
                 Ok(Remembered::Yes(Box::new(free)))
             }
             _ => Ok(Remembered::No(kept)),
@@ -298,7 +329,8 @@ impl Job<'_> {
             effects: ledger as Arc<dyn Effects>,
             emit: Arc::new(emit),
             cancel: self.cancel.clone(),
-            usage_left: limits::usage_left(self.program, self.program.places[ix].frame, self.state),
+            budget: limits::budget(self.program, self.program.places[ix].frame, self.state),
+            spent: Arc::default(),
         }
     }
 
@@ -356,12 +388,20 @@ pub(super) fn give_up(
     state: &Checkpoint,
     error: NodeError,
 ) -> End {
+    let usage = error.usage;
     let name = &program.graph.nodes[node].name;
+    let finished = |error: NodeError, writes| {
+        let failed = Some(NodeError { usage: Usage::default(), ..error });
+        End::Finished(TaskResult { failed, usage, ..TaskResult::of(name, writes) })
+    };
+    if error.class == ErrorClass::Limit {
+        return finished(error, Vec::new());
+    }
     let seen = route::run_error(name, &error);
     let taken = match route::takes_over(program, node, state, &seen) {
         Ok(Some(taken)) => taken,
         Ok(None) => return End::Failed(error),
-        Err(broken) => return End::Failed(fatal(&broken)),
+        Err(broken) => return End::Failed(NodeError { usage, ..fatal(&broken) }),
     };
     let writes = route::error_writes(program, taken, state, &seen).and_then(|writes| {
         let owner = program.graph.nodes[taken.owner].name.as_str();
@@ -369,10 +409,8 @@ pub(super) fn give_up(
         Ok(writes)
     });
     match writes {
-        Ok(writes) => {
-            End::Finished(TaskResult { failed: Some(error), ..TaskResult::of(name, writes) })
-        }
-        Err(broken) => End::Failed(broken),
+        Ok(writes) => finished(error, writes),
+        Err(broken) => End::Failed(NodeError { usage, ..broken }),
     }
 }
 
@@ -428,7 +466,7 @@ fn timed_out(node: &graph::Node) -> NodeError {
         message: format!("node `{}` took longer than {} ms", node.name, node.timeout_ms),
         hint: "raise the node's `timeout`, or give it less to do".to_owned(),
     };
-    NodeError { class: ErrorClass::Timeout, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Timeout, problem)
 }
 
 fn panicked(node: &graph::Node, panic: &(dyn std::any::Any + Send)) -> NodeError {
@@ -442,13 +480,13 @@ fn panicked(node: &graph::Node, panic: &(dyn std::any::Any + Send)) -> NodeError
         message: format!("node `{}` panicked: {said}", node.name),
         hint: "this is a defect of the node: report it".to_owned(),
     };
-    NodeError { class: ErrorClass::Fatal, problem, retry_after_ms: None }
+    NodeError::new(ErrorClass::Fatal, problem)
 }
 
 fn invalid(error: &Error) -> NodeError {
-    NodeError { class: ErrorClass::Invalid, problem: error.problem(), retry_after_ms: None }
+    NodeError::new(ErrorClass::Invalid, error.problem())
 }
 
 fn fatal(error: &Error) -> NodeError {
-    NodeError { class: ErrorClass::Fatal, problem: error.problem(), retry_after_ms: None }
+    NodeError::new(ErrorClass::Fatal, error.problem())
 }

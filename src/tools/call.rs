@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::base::EffectKey;
@@ -43,4 +44,6 @@ pub struct Call<'a> {
     pub ledger: &'a dyn Ledger,
     /// Receives progress.
     pub emit: Arc<dyn Fn(Value) + Send + Sync>,
+    /// Set when nobody waits for the call any more: its run was cancelled, or its time is up.
+    pub cancel: CancellationToken,
 }

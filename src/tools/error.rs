@@ -16,6 +16,8 @@ pub enum Class {
     Denied,
     /// Begun before a crash, end unknown.
     InDoubt,
+    /// Nobody waits for it any more.
+    Cancelled,
     /// Trying again will not mend it.
     Fatal,
 }
@@ -101,6 +103,9 @@ pub enum Error {
         /// Allowed [s].
         timeout_s: u64,
     },
+    /// Its run was cancelled, or the agent shuts down.
+    #[error("the call was cancelled")]
+    Cancelled,
     /// The work was stopped from outside or panicked.
     #[error("the work did not finish: {0}")]
     Interrupted(String),
@@ -133,6 +138,7 @@ impl Error {
             | Self::UnknownRollout(_) => Class::Invalid,
             Self::Disabled(_) | Self::ApprovalMissing(_) => Class::Denied,
             Self::Timeout { .. } => Class::Timeout,
+            Self::Cancelled | Self::Tuning(tuning::Error::Stopped) => Class::Cancelled,
             Self::Serving(serving::Error::Unreachable { .. }) => Class::Unavailable,
             Self::Store { in_doubt: true, .. } => Class::InDoubt,
             _ => Class::Fatal,
@@ -160,6 +166,7 @@ impl Coded for Error {
             Self::OrderRefused { .. } => "tools.order_refused",
             Self::Locked { .. } => "tools.locked",
             Self::Timeout { .. } => "tools.timeout",
+            Self::Cancelled => "tools.cancelled",
             Self::Interrupted(_) => "tools.interrupted",
             Self::Serving(error) => error.code(),
             Self::Tuning(error) => error.code(),

@@ -98,11 +98,15 @@ impl Registry {
 
     /// Makes a call, or returns the result it had when it was made before.
     ///
-    /// Errors: every variant of [`Error`]; nothing happened unless the tool itself was reached.
+    /// Errors: every variant of [`Error`]; nothing happened unless the tool itself was reached. None is begun once `cancel` is
+    /// set.
     pub async fn call(&self, call: Call<'_>) -> Result<Value, Error> {
         let entry = self.entry(call.tool)?;
         entry.validate(&call.args)?;
         entry.permit(&call)?;
+        if call.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let (tool, args) = (call.tool.to_owned(), call.args.clone());
         let emit = call.emit.clone();
         if let Some(done) = call.ledger.begin(&call.key, &entry.manifest.on_crash).await? {
@@ -136,9 +140,23 @@ impl Registry {
             consents: call.consents,
             model: call.model,
             emit: call.emit,
+            cancel: call.cancel,
         };
+        let work = self.in_time(entry, entry.tool.call_json(call.args, &cx));
+        // A look can be left at any moment. Who changes something is told, and puts it back.
+        match entry.tool.effect() {
+            Effect::Read => cx.unless_cancelled(work).await?,
+            Effect::Stage | Effect::Production => work.await,
+        }
+    }
+
+    /// The call under the manifest's limit.
+    async fn in_time(
+        &self,
+        entry: &Entry,
+        work: impl Future<Output = Result<Value, Error>>,
+    ) -> Result<Value, Error> {
         let timeout_s = entry.manifest.timeout_s;
-        let work = entry.tool.call_json(call.args, &cx);
         if self.services.clock.is_simulated() {
             // A simulated clock moves only while somebody sleeps on it: racing it would change its history.
             return work.await;

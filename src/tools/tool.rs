@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::{ByName, Effect, Error, Targets};
 use crate::base::{Clock, Documents, EffectKey};
@@ -145,6 +146,8 @@ pub struct ToolContext {
     pub model: String,
     /// Progress, shown live and journaled: any JSON object.
     pub emit: Arc<dyn Fn(Value) + Send + Sync>,
+    /// Set when nobody waits for the call any more. A tool that changes something puts it back, and returns.
+    pub cancel: CancellationToken,
 }
 
 impl ToolContext {
@@ -156,6 +159,17 @@ impl ToolContext {
             name: name.to_owned(),
             known: self.targets.keys().cloned().collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// What `work` comes to, unless the call is cancelled first: then it is dropped where it stands.
+    ///
+    /// Errors: [`Error::Cancelled`].
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.cancel.cancelled() => Err(Error::Cancelled),
+        }
     }
 
     /// Shows that a part of the call began; `expected_s`: how long it should take [s], where that is known.

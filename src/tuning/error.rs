@@ -21,6 +21,9 @@ pub enum Error {
     /// The config cannot start, so there is nothing to predict.
     #[error("this config cannot start: {0}")]
     Illegal(#[from] Refusal),
+    /// Nobody waits for the answer any more.
+    #[error("the search was stopped")]
+    Stopped,
 }
 
 impl Coded for Error {
@@ -29,6 +32,7 @@ impl Coded for Error {
             Self::NoTwin { .. } => "tuning.no_twin",
             Self::NoLoad(_) => "tuning.no_load",
             Self::Illegal(_) => "tuning.illegal_config",
+            Self::Stopped => "tuning.stopped",
         }
     }
 
@@ -39,6 +43,7 @@ impl Coded for Error {
             }
             Self::NoLoad(_) => "observe again while requests finish, over at least 30 s",
             Self::Illegal(_) => "ask `validate_config` what to change",
+            Self::Stopped => "search again: the same request finds the same configs",
         }
         .to_owned()
     }

@@ -35,5 +35,5 @@ pub use moves::{may_change_quality, proposal};
 pub use profile::profile_of;
 pub use rules::propose_by_rules;
 pub use screening::Round;
-pub use search::{SearchBudget, SearchRequest, SearchResult, search};
+pub use search::{SearchBudget, SearchRequest, SearchResult, search, search_until};
 pub use twin::predict;

@@ -1,10 +1,11 @@
 //! Successive halving in the simulator: many configs on few requests, few configs on many.
 
+use super::error::Error;
 use super::forecast::Forecast;
 use super::score::{Scale, Worth};
 use super::twin::Twin;
 use crate::domain::{Limits, Objective, ServingConfig};
-use crate::sim::{Refusal, Request};
+use crate::sim::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,15 +40,19 @@ pub struct Screen<'a> {
     pub objective: &'a Objective,
     /// Standing limits.
     pub limits: &'a Limits,
+    /// Whether nobody waits for the answer any more: asked before each config.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Screen<'_> {
     /// Simulates `configs` on the first `requests` requests, best first. A config that is refused drops out.
+    ///
+    /// Errors: [`Error::Illegal`] when the running config is refused, [`Error::Stopped`].
     pub fn round(
         &self,
         configs: Vec<ServingConfig>,
         requests: usize,
-    ) -> Result<(Forecast, Vec<Candidate>), Refusal> {
+    ) -> Result<(Forecast, Vec<Candidate>), Error> {
         let trace = self.twin.trace(requests);
         let incumbent = self.twin.forecast(&self.twin.running, &trace)?;
         let scale = Scale {
@@ -57,6 +62,9 @@ impl Screen<'_> {
             incumbent: &incumbent,
         };
         let mut candidates = self.simulate(configs, &trace, &scale);
+        if (self.stop)() {
+            return Err(Error::Stopped);
+        }
         // Stable: equals keep their order, which is fewest changes first.
         candidates.sort_by(|a, b| a.worth.score.total_cmp(&b.worth.score));
         Ok((incumbent, candidates))
@@ -79,7 +87,10 @@ impl Screen<'_> {
         std::thread::scope(|scope| {
             let workers: Vec<_> = configs
                 .chunks(share)
-                .map(|part| scope.spawn(|| part.iter().filter_map(simulate).collect::<Vec<_>>()))
+                .map(|part| {
+                    let wanted = move || part.iter().take_while(|_| !(self.stop)());
+                    scope.spawn(move || wanted().filter_map(simulate).collect::<Vec<_>>())
+                })
                 .collect();
             workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
         })

@@ -92,6 +92,16 @@ const SECOND_KEPT: usize = 12;
 /// Errors: [`Error::NoLoad`] when the window shows no load to repeat; [`Error::Illegal`] when the running config cannot be
 /// simulated.
 pub fn search(request: &SearchRequest) -> Result<SearchResult, Error> {
+    search_until(request, &|| false)
+}
+
+/// The same, given up within one simulated config of `stop` saying so.
+///
+/// Errors: also [`Error::Stopped`].
+pub fn search_until(
+    request: &SearchRequest,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<SearchResult, Error> {
     if request.diagnosis.bottleneck == Cause::None && request.objective.improve.is_none() {
         return Ok(empty("every target is met, nothing to search for".to_owned()));
     }
@@ -106,7 +116,8 @@ pub fn search(request: &SearchRequest) -> Result<SearchResult, Error> {
     let mut space = Space::around(deployment, &twin.running, &twin.incumbent, precision);
     space.keep_only(&request.knobs);
     let drawn = space.draw(deployment, request.budget.configs_max, request.seed);
-    let screen = Screen { twin: &twin, objective: &request.objective, limits: &deployment.limits };
+    let (objective, limits) = (&request.objective, &deployment.limits);
+    let screen = Screen { twin: &twin, objective, limits, stop };
     let legal = drawn.configs.len() as u64;
     let mut screened = Vec::new();
     let mut configs = drawn.configs;

@@ -14,6 +14,7 @@ mod llm;
 mod loadgen;
 mod log;
 mod material;
+mod nodes;
 mod proxy;
 mod rollout;
 mod runtime;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::World;
 use super::action::Action;
+use super::fleet::Fleet;
 use super::server::Condition;
 use crate::base::EffectKey;
 use crate::domain::ServingConfig;
@@ -24,7 +25,7 @@ impl Launcher for WorldLauncher {
     ) -> Result<Running, Error> {
         let known = {
             let mut state = self.0.lock();
-            if !state.fleet.launches.contains_key(key) {
+            if !state.fleet.launches.contains_key(key) || was_given_up(&state.fleet, key) {
                 let (key, config) = (key.clone(), config.clone());
                 state.perform(Action::Launch { key, config, purpose })?;
             }
@@ -87,4 +88,16 @@ impl Launcher for WorldLauncher {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether what was started under `key` was stopped before it came to anything: then it is started anew. What a load has been
+/// over on is remembered with the load.
+fn was_given_up(fleet: &Fleet, key: &EffectKey) -> bool {
+    let Some(Ok(index)) = fleet.launches.get(key).map(|launched| &launched.outcome) else {
+        return false;
+    };
+    let server = &fleet.servers[*index];
+    let loaded =
+        fleet.loads.iter().any(|load| load.backend == server.running.backend.id && load.is_over());
+    server.running.purpose == Purpose::Trial && !server.is_there() && !loaded
 }

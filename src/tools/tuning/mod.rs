@@ -9,6 +9,7 @@ mod propose_config;
 mod run_trial;
 mod search_configs;
 mod simulate_config;
+mod staged;
 
 pub(super) use check_config::CheckConfig;
 pub(super) use choose_trial::ChooseTrial;

@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::staged::Staged;
 use crate::base::{EffectKey, TrialId, stable_hash};
 use crate::domain::{
     Finish, Knob, Objective, Proposal, RequestRecord, RequestStats, ServingConfig, Trial,
     TrialOutcome, changes_between,
 };
-use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Target};
+use crate::serving::{self, Launcher, LoadDriver, LoadSpec, Purpose, Running, Target};
 use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
 use crate::tuning;
 
@@ -116,7 +117,7 @@ impl Bench {
         let baseline = self.baseline(cx, &args.objective).await?;
         cx.began("candidate", Some(self.measuring_s()));
         let config = &args.proposal.config;
-        let measured = self.measure(&cx.key, config, &args.objective).await?;
+        let measured = self.measure(cx, &cx.key, config, &args.objective).await?;
         cx.ended("candidate");
         let limits = &self.target.deployment.limits;
         let mut judgement = tuning::judge(&args.objective, limits, &baseline, &measured);
@@ -139,22 +140,23 @@ impl Bench {
         cx.began("start", None);
         // One spare at most: each holds memory that users may need.
         self.launcher.release().await?;
-        let server = self.launcher.launch(&cx.key, &proposal.config, Purpose::Trial).await?;
         let mut load = LoadSpec { warmup_s: 0.0, duration_s: ASK.0, ..self.load.clone() };
         load.profile.request_rate_rps = load.profile.request_rate_rps.min(ASK.1);
         // Evenly spaced: a random gap could leave the candidate unasked.
         load.profile.arrival_cv = 0.0;
-        let records = self.driver.drive(&server.backend, &load).await;
+        let staged = Staged::under(&self.launcher, &cx.key);
+        let asked = self.under_load(cx, &cx.key, &proposal.config, &load).await;
         let complete =
             |records: &[RequestRecord]| records.iter().all(|r| r.finish == Finish::Complete);
-        let all = records.as_ref().is_ok_and(|records| !records.is_empty() && complete(records));
+        let passed = asked.as_ref().ok().filter(|(_, seen)| !seen.is_empty() && complete(seen));
+        let all = passed.is_some();
         // A second start of the same config would take as long again, beside users who feel it.
-        match all {
-            true => self.launcher.keep(&server.backend.id).await?,
-            false => self.launcher.stop(&server.backend.id).await?,
+        match passed {
+            Some((server, _)) => staged.keep(&server.backend.id).await?,
+            None => staged.end().await?,
         }
+        let (_, records) = asked?;
         cx.ended("start");
-        let records = records?;
         let answered = records.iter().filter(|r| r.finish == Finish::Complete).count();
         let reason = match all {
             true => format!(
@@ -192,7 +194,7 @@ impl Bench {
             return Ok(stats);
         }
         cx.began("baseline", Some(self.measuring_s()));
-        let stats = self.measure(&EffectKey(id.clone()), config, objective).await?;
+        let stats = self.measure(cx, &EffectKey(id.clone()), config, objective).await?;
         let kept = json!({"load": self.load, "stats": stats});
         cx.services.documents.put("baselines", &id, None, kept).await?;
         cx.ended("baseline");
@@ -232,17 +234,34 @@ impl Bench {
     /// Starts, loads, stops. Started under `key`, so that doing it again after a crash starts nothing twice.
     async fn measure(
         &self,
+        cx: &ToolContext,
         key: &EffectKey,
         config: &ServingConfig,
         objective: &Objective,
     ) -> Result<RequestStats, Error> {
-        let server = self.launcher.launch(key, config, Purpose::Trial).await?;
-        let records = self.driver.drive(&server.backend, &self.load).await;
+        let staged = Staged::under(&self.launcher, key);
+        let measured = self.under_load(cx, key, config, &self.load).await;
         // Whatever the load came to, the server goes: it holds hardware.
-        self.launcher.stop(&server.backend.id).await?;
-        let records: Vec<RequestRecord> = records?;
+        staged.end().await?;
+        let (_, records) = measured?;
         let all: Vec<&RequestRecord> = records.iter().collect();
         Ok(RequestStats::of(&all, self.load.duration_s, Some(objective)))
+    }
+
+    /// Starts `config` away from users and puts `load` on it. Its end is the caller's.
+    async fn under_load(
+        &self,
+        cx: &ToolContext,
+        key: &EffectKey,
+        config: &ServingConfig,
+        load: &LoadSpec,
+    ) -> Result<(Running, Vec<RequestRecord>), Error> {
+        let work = async {
+            let server = self.launcher.launch(key, config, Purpose::Trial).await?;
+            let records = self.driver.drive(&server.backend, load).await?;
+            Ok((server, records))
+        };
+        cx.unless_cancelled(work).await?
     }
 
     fn failed(&self, proposal: Proposal, cx: &ToolContext, reasons: Vec<String>) -> Trial {

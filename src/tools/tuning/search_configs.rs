@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Diagnosis, Knob, Objective};
 use crate::tools::{Effect, Error, Tool, ToolContext, TrialMode};
@@ -48,8 +49,11 @@ impl Tool for SearchConfigs {
             seed: cx.services.seed,
             budget: tuning::SearchBudget::default(),
         };
-        // Minutes of pure arithmetic: off the async threads.
-        let found = tokio::task::spawn_blocking(move || tuning::search(&request)).await;
+        // Minutes of pure arithmetic: off the async threads. Nothing but this flag reaches it there once nobody waits for it.
+        let left = CancellationToken::new();
+        let _leaving = left.clone().drop_guard();
+        let search = move || tuning::search_until(&request, &|| left.is_cancelled());
+        let found = tokio::task::spawn_blocking(search).await;
         let mut found = found.map_err(|error| Error::Interrupted(error.to_string()))??;
         if cx.services.trial.mode == TrialMode::StartOnly {
             keep_one(&mut found);

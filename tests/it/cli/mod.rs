@@ -4,6 +4,7 @@ mod advised;
 mod bad_input;
 mod commands;
 mod contract;
+mod graph_cases;
 mod graphs;
 mod help;
 mod keys;

@@ -12,3 +12,4 @@ mod supersteps;
 pub mod support;
 mod time;
 mod versions;
+mod wall;

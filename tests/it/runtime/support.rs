@@ -109,7 +109,7 @@ pub fn failure(class: ErrorClass) -> NodeError {
         message: "it did not work".to_owned(),
         hint: String::new(),
     };
-    NodeError { class, problem, retry_after_ms: None }
+    NodeError::new(class, problem)
 }
 
 /// A graph under construction.

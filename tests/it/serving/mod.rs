@@ -10,4 +10,4 @@ mod process_launcher;
 mod real_series;
 mod real_vllm;
 mod scraped;
-mod simulated;
+pub mod simulated;

@@ -153,7 +153,7 @@ impl Actor {
             hint: String::new(),
         };
         let retry_after_ms = (class == ErrorClass::RateLimited).then_some(3_000);
-        Err(NodeError { class, problem, retry_after_ms })
+        Err(NodeError { retry_after_ms, ..NodeError::new(class, problem) })
     }
 
     async fn dawdle(&self, task: &str, cx: &TaskContext) -> u64 {

@@ -1,5 +1,7 @@
 //! Behaviour of `tools` through its public door: schemas as they were agreed, manifests as they may be.
 
+mod cancel;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 mod confusion;
 mod diagnosis;
-mod fixtures;
+pub mod fixtures;
 mod formulas;
-mod injected;
+pub mod injected;
 mod judging;
 mod legality;
 mod real_series;

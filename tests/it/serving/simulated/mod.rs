@@ -7,5 +7,5 @@ mod http;
 mod http_client;
 mod observing;
 mod pages;
-mod support;
+pub mod support;
 mod traffic;
