@@ -12,11 +12,10 @@ use super::assembly::{Assembled, assemble, unique_seed};
 use super::{
     Check, Drawing, Error, OptimizeResult, Settings, StartRequest, Started, doctor, graphs,
 };
-use crate::base::{Clock, EffectKey, Millis, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::base::{Clock, EffectKey, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::graph::{Case, Graph, Source};
 use crate::runtime::{
-    self, Activate, Follow, Forgotten, Letter, Next, Posted, Retention, ThreadState, ThreadStatus,
-    ThreadSummary,
+    self, Activate, Follow, Letter, Next, Posted, ThreadState, ThreadStatus, ThreadSummary,
 };
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
@@ -25,10 +24,8 @@ use crate::tools::{self, Call, Consent, Description, Ledger};
 pub(super) const STARTED: &str = "started";
 /// Collection of threads that were made before their first run.
 pub(super) const CREATED: &str = "threads";
-/// A day [ms].
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Threads looked at for work that was left behind.
-pub(super) const THREADS_MAX: usize = 10_000;
+/// Checkpoints read at a time.
+const HISTORY_PAGE: usize = 1_000;
 
 /// How often in a row the store may fail before a run is given up for now: nothing of it is lost.
 const STORE_RETRIES_MAX: u32 = 5;
@@ -263,14 +260,14 @@ impl Agent {
     /// Unfinished threads of this agent's world: those that a process left behind.
     pub(super) async fn unfinished(&self) -> Result<Vec<ThreadId>, Error> {
         let mut found = Vec::new();
-        for row in self.threads(THREADS_MAX).await? {
-            if !matches!(row.status, ThreadStatus::Busy | ThreadStatus::Idle) {
+        for thread in self.thread_ids().await? {
+            let state = self.parts.runtime.state(&thread).await?;
+            let status = state.map_or(ThreadStatus::Idle, |state| state.status);
+            if !matches!(status, ThreadStatus::Busy | ThreadStatus::Idle) {
                 continue;
             }
-            match started(&self.parts.store, &row.thread).await {
-                Ok(started) if started.scope.as_ref() == Some(&self.scope) => {
-                    found.push(row.thread)
-                }
+            match started(&self.parts.store, &thread).await {
+                Ok(started) if started.scope.as_ref() == Some(&self.scope) => found.push(thread),
                 Ok(_) | Err(Error::UnknownThread(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -280,7 +277,16 @@ impl Agent {
 
     /// Every checkpoint of a thread, newest first.
     pub async fn history(&self, thread: &ThreadId) -> Result<Vec<ThreadState>, Error> {
-        Ok(self.parts.runtime.history(thread, None, 10_000).await?)
+        let mut history: Vec<ThreadState> = Vec::new();
+        loop {
+            let before = history.last().map(|state| state.seq);
+            let page = self.parts.runtime.history(thread, before, HISTORY_PAGE).await?;
+            let is_last = page.len() < HISTORY_PAGE;
+            history.extend(page);
+            if is_last {
+                return Ok(history);
+            }
+        }
     }
 
     /// The thread's journal, live.
@@ -303,31 +309,6 @@ impl Agent {
         };
         let graph = self.graph(&started.graph).ok();
         Ok(OptimizeResult::of(thread, &state, &started, graph.as_deref()))
-    }
-
-    /// Forgets what the config's `retention` does not keep of finished threads.
-    pub async fn retain(&self) -> Result<Forgotten, Error> {
-        let rule = self.settings.config.retention;
-        if rule.is_empty() {
-            return Ok(Forgotten::default());
-        }
-        let now = self.parts.clock.now();
-        let days = rule.days_max.filter(|_| !self.parts.simulated);
-        let retention = Retention {
-            checkpoints_max: rule.checkpoints_max,
-            events_max: rule.events_max,
-            threads_max: rule.threads_max,
-            finished_before: days.map(|days| Millis(now.0.saturating_sub(days * DAY_MS))),
-        };
-        let store = &self.parts.store;
-        let forgotten = store.checkpoints.retain(&retention).await.map_err(Error::Run)?;
-        for thread in &forgotten.threads {
-            for collection in [CREATED, STARTED] {
-                let gone = store.documents.remove(collection, thread.as_str()).await;
-                gone.map_err(Error::Run)?;
-            }
-        }
-        Ok(forgotten)
     }
 
     /// Every tool.

@@ -79,6 +79,8 @@ impl Drivers {
             at_work: Mutex::default(),
         };
         let drivers = Self { shared: Arc::new(shared) };
+        // Before anybody can make a thread of a name that was forgotten.
+        drivers.shared.agent.forget_ghosts().await?;
         drivers.shared.keep_house();
         for thread in drivers.shared.agent.unfinished().await? {
             tracing::info!(%thread, "goes on where an earlier process left it");
@@ -192,6 +194,7 @@ impl Shared {
                     Ok(forgotten) => tracing::info!(
                         threads = forgotten.threads.len(),
                         checkpoints = forgotten.checkpoints,
+                        effects = forgotten.effects,
                         "finished runs were forgotten, as the config says"
                     ),
                     Err(error) => {

@@ -1,6 +1,6 @@
 //! A graph made ready to run: validators, conditions and workers compiled once per content hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jsonschema::Validator;
@@ -140,6 +140,22 @@ impl Program {
     pub(super) fn unknown_node(&self, node: &str) -> Error {
         let nearest = nearest(node, self.by_name.keys());
         Error::UnknownNode { node: node.to_owned(), graph: self.graph.name.clone(), nearest }
+    }
+
+    /// Checks that a node waits for this signal, as the graph says.
+    ///
+    /// Errors: [`Error::UnknownSignal`].
+    pub(super) fn check_signal(&self, name: &str) -> Result<(), Error> {
+        let waits = |node: &graph::Node| match &node.kind {
+            graph::Kind::Wait(graph::WaitSpec::Signal { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
+        let known: BTreeSet<String> = self.graph.nodes.iter().filter_map(waits).collect();
+        if known.contains(name) {
+            return Ok(());
+        }
+        let (name, graph) = (name.to_owned(), self.graph.name.clone());
+        Err(Error::UnknownSignal { nearest: nearest(&name, known.iter()), name, graph })
     }
 
     /// Checks that a node may lead to each of `targets`. Errors: [`Error::GotoUndeclared`].
