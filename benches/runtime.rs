@@ -99,7 +99,12 @@ impl CheckpointStore for NoStore {
     ) -> Result<Begun, Problem> {
         Ok(Begun::Fresh)
     }
-    async fn effect_finish(&self, _: &EffectKey, _: &Value) -> Result<(), Problem> {
+    async fn effect_finish(
+        &self,
+        _: &EffectKey,
+        _: &Value,
+        _: Option<Millis>,
+    ) -> Result<(), Problem> {
         Ok(())
     }
     async fn inbox_push(
@@ -136,6 +141,9 @@ impl CheckpointStore for NoStore {
         Ok(Vec::new())
     }
     async fn events(&self, _: &ThreadId, _: u64, _: usize) -> Result<Vec<Event>, Problem> {
+        Ok(Vec::new())
+    }
+    async fn thread_ids(&self, _: Option<&ThreadId>, _: usize) -> Result<Vec<ThreadId>, Problem> {
         Ok(Vec::new())
     }
     async fn threads(&self, _: usize) -> Result<Vec<ThreadRow>, Problem> {

@@ -18,8 +18,7 @@ use crate::base::{
 use crate::engine::Local;
 use crate::graph::{Case, Graph, Source};
 use crate::runtime::{
-    self, Activate, Follow, Forgotten, Letter, Next, Posted, Retention, ThreadState, ThreadStatus,
-    ThreadSummary,
+    self, Activate, Follow, Letter, Next, Posted, ThreadState, ThreadStatus, ThreadSummary,
 };
 use crate::store;
 use crate::tools::{self, Call, Consent, Description, Ledger};
@@ -28,10 +27,8 @@ use crate::tools::{self, Call, Consent, Description, Ledger};
 pub(super) const STARTED: &str = "started";
 /// Collection of threads that were made before their first run.
 pub(super) const CREATED: &str = "threads";
-/// A day [ms].
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Threads looked at for work that was left behind.
-pub(super) const THREADS_MAX: usize = 10_000;
+/// Checkpoints read at a time.
+const HISTORY_PAGE: usize = 1_000;
 
 /// Pause before a store that failed is asked again [ms].
 const STORE_RETRY_MS: u64 = 1_000;
@@ -248,10 +245,12 @@ impl Agent {
     /// Unfinished threads of this agent's world.
     pub(super) async fn unfinished(&self) -> Result<Vec<ThreadId>, Error> {
         let mut found = Vec::new();
-        for row in self.threads(THREADS_MAX).await? {
-            let is_open = matches!(row.status, ThreadStatus::Busy | ThreadStatus::Idle);
-            if is_open && self.is_own(&row.thread).await? {
-                found.push(row.thread);
+        for thread in self.thread_ids().await? {
+            let state = self.parts.runtime.state(&thread).await?;
+            let status = state.map_or(ThreadStatus::Idle, |state| state.status);
+            let is_open = matches!(status, ThreadStatus::Busy | ThreadStatus::Idle);
+            if is_open && self.is_own(&thread).await? {
+                found.push(thread);
             }
         }
         Ok(found)
@@ -268,7 +267,16 @@ impl Agent {
 
     /// Every checkpoint of a thread, newest first.
     pub async fn history(&self, thread: &ThreadId) -> Result<Vec<ThreadState>, Error> {
-        Ok(self.parts.runtime.history(thread, None, 10_000).await?)
+        let mut history: Vec<ThreadState> = Vec::new();
+        loop {
+            let before = history.last().map(|state| state.seq);
+            let page = self.parts.runtime.history(thread, before, HISTORY_PAGE).await?;
+            let is_last = page.len() < HISTORY_PAGE;
+            history.extend(page);
+            if is_last {
+                return Ok(history);
+            }
+        }
     }
 
     /// The thread's journal, live.
@@ -291,31 +299,6 @@ impl Agent {
         };
         let graph = self.graph(&started.graph).ok();
         Ok(OptimizeResult::of(thread, &state, &started, graph.as_deref()))
-    }
-
-    /// Forgets what the config's `retention` does not keep of finished threads.
-    pub async fn retain(&self) -> Result<Forgotten, Error> {
-        let rule = self.settings.config.retention;
-        if rule.is_empty() {
-            return Ok(Forgotten::default());
-        }
-        let now = self.parts.clock.now();
-        let days = rule.days_max.filter(|_| !self.parts.simulated);
-        let retention = Retention {
-            checkpoints_max: rule.checkpoints_max,
-            events_max: rule.events_max,
-            threads_max: rule.threads_max,
-            finished_before: days.map(|days| Millis(now.0.saturating_sub(days * DAY_MS))),
-        };
-        let store = &self.parts.store;
-        let forgotten = store.checkpoints.retain(&retention).await.map_err(Error::Run)?;
-        for thread in &forgotten.threads {
-            for collection in [CREATED, STARTED] {
-                let gone = store.documents.remove(collection, thread.as_str()).await;
-                gone.map_err(Error::Run)?;
-            }
-        }
-        Ok(forgotten)
     }
 
     /// Every tool.

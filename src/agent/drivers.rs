@@ -70,8 +70,8 @@ pub enum Seen {
 impl Drivers {
     /// Drivers for `agent`. What an earlier process of the same world left unfinished goes on.
     ///
-    /// Errors: no worker could be started.
-    pub fn start(agent: Agent) -> Result<Self, Error> {
+    /// Errors: no worker could be started; a store that fails.
+    pub async fn start(agent: Agent) -> Result<Self, Error> {
         let workers = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(if agent.is_simulated() { 1 } else { 2 })
             .thread_name("driver")
@@ -86,6 +86,8 @@ impl Drivers {
             at_work: Mutex::default(),
         };
         let drivers = Self { shared: Arc::new(shared) };
+        // Before anybody can make a thread of a name that was forgotten.
+        drivers.shared.agent.forget_ghosts().await?;
         drivers.shared.keep_house();
         drivers.shared.serve();
         Ok(drivers)
@@ -238,6 +240,7 @@ impl Shared {
                     Ok(forgotten) => tracing::info!(
                         threads = forgotten.threads.len(),
                         checkpoints = forgotten.checkpoints,
+                        effects = forgotten.effects,
                         "finished runs were forgotten, as the config says"
                     ),
                     Err(error) => {

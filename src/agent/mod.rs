@@ -17,6 +17,7 @@ mod load;
 mod models;
 mod naming;
 mod outcome;
+mod records;
 pub mod saver;
 mod settings;
 mod shape;
@@ -44,6 +45,7 @@ pub use graphs::{Drawing, graph_schema};
 pub use instances::{Sample, Scrape, Sighting};
 pub use load::{LoadRequest, put_load};
 pub use outcome::{OptimizeResult, RolloutResult, Started};
+pub use records::{CRON_RECORDS, THREAD_RECORDS, run_records};
 /// A thread's journal, live.
 pub type Journal = crate::runtime::Follow;
 /// One entry of a journal.

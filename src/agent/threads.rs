@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::door::{CREATED, STARTED, THREADS_MAX, started};
-use super::{Agent, Error, Started};
+use super::door::{CREATED, STARTED, started};
+use super::{Agent, Error, JournalEntry, Started};
 use crate::base::{Clock, RunId, SystemClock, ThreadId};
 use crate::runtime::{
-    MigrationReport, Multitask, Pauses, Start, ThreadDiff, ThreadState, ThreadStatus, Update,
+    self, MigrationReport, Multitask, Pauses, Start, ThreadDiff, ThreadState, ThreadStatus, Update,
 };
 
 /// A run to start.
@@ -109,9 +109,34 @@ impl Agent {
         Ok(self.parts().runtime.resume(thread, interrupt, answer, by).await?)
     }
 
-    /// Hands a value to the node that waits for that signal, now or next.
-    pub async fn signal(&self, thread: &ThreadId, name: &str, payload: Value) -> Result<(), Error> {
-        Ok(self.parts().runtime.signal(thread, name, payload).await?)
+    /// Hands a value to the node that waits for that signal, now or next. Whoever calls drives the thread, or wakes its driver.
+    ///
+    /// Errors: [`Error::UnknownThread`]; no run, or one whose graph waits for no such signal.
+    pub async fn signal(
+        &self,
+        thread: &ThreadId,
+        name: &str,
+        payload: Value,
+    ) -> Result<RunId, Error> {
+        let no_run = || runtime::Error::NoRun { thread: thread.clone(), action: "signal" };
+        let state = self.look(thread).await?.filter(|state| !state.status.is_over());
+        let state = state.ok_or_else(no_run)?;
+        self.parts().runtime.check_signal(thread, name).await?;
+        self.parts().runtime.signal(thread, name, payload).await?;
+        Ok(state.run)
+    }
+
+    /// Journal entries of a thread behind `after`, oldest first.
+    ///
+    /// Errors: [`Error::UnknownThread`].
+    pub async fn journal(
+        &self,
+        thread: &ThreadId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, Error> {
+        self.look(thread).await?;
+        Ok(self.parts().runtime.events(thread, after, limit).await?)
     }
 
     /// Changes the state of a thread that is not at work, as a node or as nobody. What follows is held: see [`Agent::go_on`].
@@ -217,9 +242,12 @@ impl Agent {
         let threads = match thread {
             Some(thread) => vec![thread.clone()],
             None => {
-                let rows = self.threads(THREADS_MAX).await?.into_iter();
-                let own = rows.filter(|row| row.graph.as_deref() == Some(graph));
-                own.map(|row| row.thread).collect()
+                let mut own = Vec::new();
+                for thread in self.thread_ids().await? {
+                    let state = self.parts().runtime.state(&thread).await?;
+                    own.extend(state.filter(|state| state.graph == graph).map(|_| thread));
+                }
+                own
             }
         };
         let runtime = &self.parts().runtime;
@@ -240,14 +268,14 @@ impl Agent {
         Ok(self.parts().runtime.prune(thread, keep).await?)
     }
 
-    /// Forgets a thread.
+    /// Forgets a thread with all that happened on it; what edges keep of it stays, see [`Agent::forget`].
     ///
     /// Errors: [`Error::UnknownThread`]; a thread at work: cancel it first.
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
         if let Some(state) = self.look(thread).await?
             && state.status == ThreadStatus::Busy
         {
-            return Err(crate::runtime::Error::Busy(thread.clone()).into());
+            return Err(runtime::Error::Busy(thread.clone()).into());
         }
         self.parts().runtime.delete(thread).await?;
         for collection in [CREATED, STARTED] {

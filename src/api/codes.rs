@@ -199,6 +199,24 @@ const RULES: &[(&str, &str, &[&str])] = &[
     ("delete", "/test/{id}", &["api.not_found", "api.trial_runs"]),
     ("*", "/threads*", RUNS),
     (
+        "post",
+        "/threads/{thread_id}/signals/{name}",
+        &["agent.unknown_thread", "runtime.unknown_signal"],
+    ),
+    ("post", "/threads/{thread_id}/fork", &["agent.unknown_thread"]),
+    ("get", "/threads/{thread_id}/journal", &["agent.unknown_thread"]),
+    (
+        "*",
+        "/graphs/{name}/migrations",
+        &[
+            "agent.unknown_graph",
+            "api.invalid_request",
+            "runtime.busy",
+            "runtime.migration_refused",
+            "runtime.unknown_thread",
+        ],
+    ),
+    (
         "*",
         "/api/v1/*",
         &[
@@ -251,6 +269,7 @@ const RUNS: &[&str] = &[
     "runtime.busy",
     "runtime.context_invalid",
     "runtime.fork_in_doubt",
+    "runtime.fork_incomplete",
     "runtime.goto_undeclared",
     "runtime.input_invalid",
     "runtime.interrupt_ambiguous",

@@ -326,7 +326,9 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "runtime.write_unknown" | "runtime.write_undeclared" | "runtime.goto_undeclared" => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        "runtime.fork_in_doubt" | "runtime.thread_exists" => StatusCode::CONFLICT,
+        "runtime.fork_in_doubt" | "runtime.fork_incomplete" | "runtime.thread_exists" => {
+            StatusCode::CONFLICT
+        }
         "api.not_found" => StatusCode::NOT_FOUND,
         "api.precondition_missing" => StatusCode::PRECONDITION_REQUIRED,
         "agent.graph_refused" | "agent.not_in_catalogue" => StatusCode::UNPROCESSABLE_ENTITY,

@@ -20,6 +20,7 @@ mod mcp;
 mod measurements;
 mod metrics;
 mod middleware;
+mod migrations;
 mod openapi;
 mod optimize;
 mod orchestrator;
@@ -35,6 +36,7 @@ mod seed;
 mod server;
 mod state;
 mod tasks;
+mod threads;
 mod tools;
 mod trials;
 

@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use super::state::App;
 use super::{
     analysis, checkpoints, deployments, explorer, families, graphs, health, keys, langgraph, mcp,
-    measurements, metrics, middleware, openapi, optimize, prompts, recommendations, rollout_start,
-    rollouts, security, seed, tasks, tools, trials,
+    measurements, metrics, middleware, migrations, openapi, optimize, prompts, recommendations,
+    rollout_start, rollouts, security, seed, tasks, threads, tools, trials,
 };
 
 /// Largest body that is read [bytes].
@@ -98,6 +98,12 @@ fn quick() -> OpenApiRouter<App> {
         .routes(routes!(graphs::show, graphs::put))
         .routes(routes!(graphs::diagram))
         .routes(routes!(graphs::check))
+        .routes(routes!(migrations::plan, migrations::migrate))
+        .routes(routes!(threads::signal))
+        .routes(routes!(threads::fork))
+        .routes(routes!(threads::diff))
+        .routes(routes!(threads::prune))
+        .routes(routes!(threads::journal))
         .routes(routes!(prompts::list))
         .routes(routes!(prompts::show, prompts::put))
         .routes(routes!(keys::list, keys::create))

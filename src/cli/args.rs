@@ -227,6 +227,16 @@ pub enum Threads {
         #[arg(long)]
         run: Option<String>,
     },
+    /// Hand a value to the node that waits for a signal, now or next; `resume` lets the run go on
+    Signal {
+        /// The thread
+        thread: String,
+        /// Name of the signal, see `wait` in the graph
+        name: String,
+        /// The value
+        #[arg(value_name = "JSON", default_value = "null")]
+        payload: String,
+    },
     /// Move threads to the present version of their graph; without --go, say what that would do
     Migrate {
         /// Name of the graph

@@ -44,6 +44,10 @@ pub(super) async fn threads(common: &Common, command: &Threads) -> Result<Exit, 
         Threads::Cancel { thread, run } => {
             cancel(common, settings, thread, run.as_deref()).await?;
         }
+        Threads::Signal { thread, name, payload } => {
+            let payload = typed_json("JSON", payload)?;
+            signal(common, settings, thread, (name, payload)).await?;
+        }
         Threads::Migrate { graph, thread, go } => {
             return migrate(common, settings, graph, thread.as_deref(), *go).await;
         }
@@ -110,6 +114,21 @@ async fn cancel(
     Ok(())
 }
 
+async fn signal(
+    common: &Common,
+    settings: Settings,
+    thread: &str,
+    (name, payload): (&str, Value),
+) -> Result<(), Error> {
+    let (agent, thread) = (agent_of(settings, thread).await?, ThreadId(thread.to_owned()));
+    let run = agent.signal(&thread, name, payload).await?;
+    match is_json(common) {
+        true => println!("{}", json!({ "thread_id": thread, "run_id": run, "signal": name })),
+        false => println!("taken: `perf-agent resume {thread}` lets the run go on with it"),
+    }
+    Ok(())
+}
+
 async fn migrate(
     common: &Common,
     settings: Settings,
@@ -141,7 +160,7 @@ async fn prune(common: &Common, settings: Settings, thread: &str, keep: u64) -> 
 
 async fn delete(common: &Common, settings: Settings, thread: &str) -> Result<(), Error> {
     let agent = agent_of(settings, thread).await?;
-    agent.delete(&ThreadId(thread.to_owned())).await?;
+    agent.forget(&ThreadId(thread.to_owned())).await?;
     match is_json(common) {
         true => println!("{}", json!({ "deleted": thread })),
         false => println!("thread {thread} is forgotten"),

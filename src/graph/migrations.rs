@@ -57,6 +57,10 @@ fn migration(
     for entry in rename {
         let Some((to, at)) = text(&entry.value, "rename", findings) else { continue };
         known(to, at, channels, findings);
+        if let Some((other, _)) = migration.rename.iter().find(|(_, taken)| *taken == to) {
+            let message = format!("`{other}` and `{}` would both become `{to}`", entry.key);
+            findings.add("PA063", at, message, "rename one, and put the two together under `set`");
+        }
         migration.rename.insert(entry.key.clone(), to.to_owned());
     }
     for entry in default {

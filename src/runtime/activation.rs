@@ -222,9 +222,17 @@ impl<'a> Activation<'a> {
         let (run, input, context) = (run.clone(), input.clone(), context.clone());
         let (writes, pauses) = (writes.clone(), pauses.clone());
         let start = Start { run, input, writes, context, pauses, rollback_to };
-        let mut draft = apply::start(self.thread, head.as_deref(), &program, start, now);
+        let base = match &start.rollback_to {
+            Some(to) => to.as_deref(),
+            None => head.as_deref(),
+        };
+        let old = self.shared.version_before(base, &program.graph).await;
+        let versions = (&*program, old.as_deref());
+        let mut draft = apply::start(self.thread, head.as_deref(), versions, start, now);
         draft.applied.push(posted.id);
-        self.results.clear();
+        if let Some(head) = &head {
+            draft.keep(head, std::mem::take(&mut self.results));
+        }
         self.turn.renew();
         Ok(Some(draft))
     }

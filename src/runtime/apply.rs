@@ -11,7 +11,7 @@ use super::program::Program;
 use super::superstep::signalled;
 use super::{
     Answer, Checkpoint, Error, Letter, Named, Origin, Pauses, Posted, Progress, RunInfo, Status,
-    TaskResult, TaskState, Verdict, WaitFor, fold, interrupt, kind,
+    TaskResult, TaskState, Verdict, WaitFor, fold, interrupt, kind, migrate,
 };
 use crate::base::{Coded, Millis, RunId, ThreadId};
 use crate::graph::{Graph, Lifetime};
@@ -43,11 +43,12 @@ fn info(head: Option<&Checkpoint>, graph: &Graph, start: &Start, now: Millis) ->
     })
 }
 
-/// The first checkpoint of a new run: its input, and its first superstep planned.
+/// The first checkpoint of a new run: its input, and its first superstep planned. `old`: the version of its graph that left the
+/// values it begins on, where that is another.
 pub(super) fn start(
     thread: &ThreadId,
     head: Option<&Checkpoint>,
-    program: &Program,
+    (program, old): (&Program, Option<&Program>),
     start: Start,
     now: Millis,
 ) -> Draft {
@@ -90,12 +91,18 @@ pub(super) fn start(
     draft.state.progress.lineage.step = before + 1;
     let begun = json!({ "graph": graph.name, "hash": graph.hash, "input": start.input });
     draft.event(kind::RUN_STARTED, begun);
+    let given = |name: &str| start.input.contains_key(name) || start.writes.contains_key(name);
+    let inherited = match (base, old) {
+        (Some(base), Some(old)) => migrate::inherit(&mut draft, base, old, program, given),
+        _ => Ok(()),
+    };
     reset_channels(&mut draft, program);
     for (channel, value) in start.input {
         draft.set(&channel, Some(Arc::new(value)), 0);
     }
     let mut writes = [TaskResult::of("input", start.writes.into_iter().collect())];
-    let folded = check_inherited(&draft.state, program, |_| false)
+    let folded = inherited
+        .and_then(|()| check_inherited(&draft.state, program, |_| false))
         .and_then(|()| fold::fold(&mut draft, program, &mut writes));
     if let Err(error) = folded {
         draft.fail(plan::fatal(None, &error));

@@ -172,18 +172,46 @@ impl Runtime {
             found = self.store().results(&source.thread).await?;
             found.retain(|result| wanted.remove(result.node.as_str()));
         }
-        let mut after = 0;
+        let mut thread = Some(source.thread.clone());
+        let mut seen = BTreeSet::new();
+        while let (false, Some(here)) = (wanted.is_empty(), thread.take()) {
+            // A fork has the history of another thread, whose journal tells of it.
+            let from = self.search_journal(&here, source, &mut wanted, &mut found).await?;
+            thread = from.filter(|from| seen.insert(from.clone()));
+        }
+        // A person who consented there did not consent to its repetition.
+        found.iter_mut().for_each(|result| result.grant = None);
+        match wanted.first() {
+            None => Ok(found),
+            Some(node) => Err(Error::ForkIncomplete { node: (*node).to_owned(), seq: source.seq }),
+        }
+    }
+
+    /// Looks in a journal for results of tasks that are `wanted`. Returns the thread that this one was forked from.
+    async fn search_journal(
+        &self,
+        thread: &ThreadId,
+        source: &Checkpoint,
+        wanted: &mut BTreeSet<&str>,
+        found: &mut Vec<TaskResult>,
+    ) -> Result<Option<ThreadId>, Error> {
+        let (mut after, mut from) = (0, None);
         while !wanted.is_empty() {
-            let events = self.store().events(&source.thread, after, PAGE).await?;
+            let events = self.store().events(thread, after, PAGE).await?;
             let Some(last) = events.last() else { break };
             after = last.seq;
             for event in &events {
-                let result =
-                    told(event, source).filter(|result| wanted.remove(result.node.as_str()));
-                found.extend(result);
+                if event.kind == kind::RUN_FORKED && event.data["thread"] != *thread.as_str() {
+                    let other = event.data["thread"].as_str();
+                    from = other.map(|other| ThreadId(other.to_owned()));
+                }
+                let Some(result) = told(event, source) else { continue };
+                if wanted.remove(event.data["node"].as_str().unwrap_or_default()) {
+                    found.extend(result);
+                }
             }
         }
-        Ok(found)
+        Ok(from)
     }
 }
 
@@ -193,21 +221,32 @@ struct Place {
     seq: u64,
 }
 
-/// The result that the journal has of a task of the superstep that was open at `source`.
-fn told(event: &Event, source: &Checkpoint) -> Option<TaskResult> {
+/// The result that the journal has of a task of the superstep that was open at `source`; `Some(None)`: it failed and a route took
+/// over, which is a fresh decision in a fresh run.
+fn told(event: &Event, source: &Checkpoint) -> Option<Option<TaskResult>> {
     let data = &event.data;
+    let is_end = [kind::STEP_FINISHED, kind::STEP_KEPT].contains(&event.kind.as_str());
+    if !is_end || event.run != source.run.id {
+        return None;
+    }
     let planned = source.tasks.iter().find(|task| data["node"] == *task.node)?;
-    let same = event.kind == kind::STEP_FINISHED
-        && event.run == source.run.id
-        && data["superstep"].as_u64() == Some(planned.superstep(source))
-        // A failure that a route took over is a fresh decision in a fresh run.
-        && data.get("error").is_none();
-    let writes = data["writes"].as_object().filter(|_| same)?;
+    if data["superstep"].as_u64() != Some(planned.superstep(source)) {
+        return None;
+    }
+    if event.kind == kind::STEP_KEPT {
+        let result: TaskResult = serde_json::from_value(data["result"].clone()).ok()?;
+        return Some(Some(result).filter(|result| result.failed.is_none()));
+    }
+    if data.get("error").is_some() {
+        return Some(None);
+    }
+    let writes = data["writes"].as_object()?;
     let writes = writes.iter().map(|(channel, value)| (channel.clone(), value.clone())).collect();
     let usage =
         data.get("usage").and_then(|usage| serde_json::from_value::<Usage>(usage.clone()).ok());
     let result = TaskResult::of(data["node"].as_str()?, writes);
-    Some(TaskResult { usage: usage.unwrap_or_default(), ..result })
+    let goto = data.get("goto").and_then(|goto| serde_json::from_value(goto.clone()).ok());
+    Some(Some(TaskResult { usage: usage.unwrap_or_default(), goto, ..result }))
 }
 
 /// Lets the run of `source` go on in `draft` as a run of its own, held.

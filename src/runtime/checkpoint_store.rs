@@ -1,5 +1,6 @@
 //! The seam to whatever keeps state: the only truth there is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -109,7 +110,10 @@ pub struct ThreadRow {
 }
 
 /// What may be forgotten of threads whose run is over and that have no letters. Open runs are left whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+///
+/// Where checkpoints or entries of a thread are forgotten and its run is done or cancelled, so are its side effects: no run that
+/// made them can go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Checkpoints kept of each thread, the newest; `None`: all.
     pub checkpoints_max: Option<usize>,
@@ -119,6 +123,11 @@ pub struct Retention {
     pub threads_max: Option<usize>,
     /// Finished threads that did not change since before this moment of their own clock go; `None`: none.
     pub finished_before: Option<Millis>,
+    /// Remembered answers that were over at this moment go, whatever their thread does; `None`: those that were over when their
+    /// thread last changed.
+    pub answers_until: Option<Millis>,
+    /// Threads that do not go as a whole: somebody counts on them.
+    pub spared: HashSet<ThreadId>,
 }
 
 /// What retention came to.
@@ -130,6 +139,8 @@ pub struct Forgotten {
     pub checkpoints: u64,
     /// Journal entries that went of threads that stay.
     pub events: u64,
+    /// Side effects and remembered answers that went of threads that stay.
+    pub effects: u64,
 }
 
 /// Keeps threads. Every method that writes is durable when it returns.
@@ -170,8 +181,16 @@ pub trait CheckpointStore: Send + Sync {
         key: &EffectKey,
         policy: &str,
     ) -> Result<Begun, Problem>;
-    /// Notes how a side effect ended. Not fenced: what happened, happened.
-    async fn effect_finish(&self, key: &EffectKey, result: &Value) -> Result<(), Problem>;
+    /// Notes how a side effect ended, one that was begun and whose thread is there. Not fenced: what happened, happened.
+    ///
+    /// `until`: it is a remembered answer, good up to that moment of its thread's clock, and may be forgotten then. Anything else
+    /// stays as long as its run can go on.
+    async fn effect_finish(
+        &self,
+        key: &EffectKey,
+        result: &Value,
+        until: Option<Millis>,
+    ) -> Result<(), Problem>;
 
     /// Puts a letter in a thread's inbox; a second one with the same `dedupe` key is refused, for ever.
     async fn inbox_push(
@@ -211,6 +230,12 @@ pub trait CheckpointStore: Send + Sync {
     ) -> Result<Vec<Event>, Problem>;
     /// Threads, the one changed last first.
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem>;
+    /// The same threads in the order of their ids, those behind `after`: pages that no change in between shifts.
+    async fn thread_ids(
+        &self,
+        after: Option<&ThreadId>,
+        limit: usize,
+    ) -> Result<Vec<ThreadId>, Problem>;
 
     /// Threads that want to be woken up to `until`, and when; earliest first.
     async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem>;
@@ -237,7 +262,7 @@ pub trait CheckpointStore: Send + Sync {
     ///
     /// While a run is open, its own checkpoints and the one before it stay: it may still be rolled back.
     async fn prune(&self, thread: &ThreadId, keep: usize) -> Result<u64, Problem>;
-    /// Forgets a thread and all that belongs to it, its effects excepted.
+    /// Forgets a thread and all that belongs to it.
     async fn delete(&self, thread: &ThreadId) -> Result<(), Problem>;
     /// Forgets what `retention` does not keep. A thread that wakes up meanwhile is left alone.
     async fn retain(&self, retention: &Retention) -> Result<Forgotten, Problem>;

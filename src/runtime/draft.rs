@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Change, Checkpoint, Commit, Data, Epoch, Lineage, NewEvent, Origin, RunError, Slot, Status,
-    TaskState, Usage, Verdict,
+    TaskResult, TaskState, Usage, Verdict,
 };
 use crate::base::{EffectKey, Millis};
 
@@ -120,6 +120,22 @@ impl Draft {
         });
         self.event(super::kind::RUN_ERROR, data);
         self.state.error = Some(Box::new(error));
+    }
+
+    /// Keeps results of finished tasks of `head` that nothing is going to be made of: who goes back there finds them.
+    pub(super) fn keep(&mut self, head: &Checkpoint, results: Vec<TaskResult>) {
+        for (place, result) in results.into_iter().enumerate() {
+            let Some(task) = head.tasks.iter().find(|task| task.node == result.node) else {
+                continue;
+            };
+            let (superstep, node) = (task.superstep(head), &result.node);
+            let data =
+                serde_json::json!({ "node": node, "superstep": superstep, "result": result });
+            let (at, run) = (self.state.at, head.run.id.clone());
+            let kept = NewEvent { at, run, kind: super::kind::STEP_KEPT.into(), data: data.into() };
+            // It happened before all that this commit says.
+            self.events.insert(place.min(self.events.len()), kept);
+        }
     }
 
     /// The commit, to be written under `epoch`.

@@ -99,8 +99,11 @@ impl Runtime {
                 Err(problem) => Err(Error::Store(problem)),
                 Ok(false) => Err(Error::ThreadExists(thread.clone())),
                 Ok(true) => {
-                    let change =
-                        |draft: &mut Draft, run, _: &mut Altering<'_>| Ok(change(draft, run));
+                    let change = |draft: &mut Draft, run, altering: &mut Altering<'_>| {
+                        // They are copies of those that `change` knows.
+                        altering.results.clear();
+                        Ok(change(draft, run))
+                    };
                     self.altered(thread, &turn, change).await
                 }
             }
@@ -126,6 +129,9 @@ impl Runtime {
         let mut altering =
             Altering { program: &program, results: std::mem::take(&mut activation.results) };
         let results = change(&mut draft, shared.fresh_run_id(), &mut altering)?;
+        if draft.closes_superstep {
+            draft.keep(&head, altering.results);
+        }
         activation.alter(draft, results).await?;
         let head = activation.head().ok_or_else(|| Error::UnknownThread(thread.clone()))?;
         if let (Some(engine), Some(at)) = (shared.engine(), head.wake_at()) {
@@ -138,7 +144,7 @@ impl Runtime {
 /// What a change may look at.
 pub(super) struct Altering<'a> {
     pub(super) program: &'a Program,
-    /// Results of the tasks that are finished already.
+    /// Results of the tasks that are finished already. What is left here when the superstep is abandoned is kept in the journal.
     pub(super) results: Vec<TaskResult>,
 }
 
@@ -160,7 +166,8 @@ fn enter(
         let planned = planned.collect::<Result<Vec<_>, _>>()?;
         let abandoned = unfinished(draft, "");
         draft.closes_superstep = true;
-        let mut finished = std::mem::take(&mut altering.results);
+        // Copies: nothing else says what they were at the checkpoint before.
+        let mut finished = altering.results.clone();
         fold::fold(draft, program, &mut finished)?;
         draft.state.error = None;
         draft.state.tasks.clear();
@@ -189,8 +196,11 @@ fn enter(
         }
         return Ok((Vec::new(), vec![result]));
     }
-    let mut results = std::mem::take(&mut altering.results);
-    results.retain(|kept| kept.node != *name && !over);
+    let mut results = match over {
+        true => Vec::new(),
+        false => std::mem::take(&mut altering.results),
+    };
+    results.retain(|kept| kept.node != *name);
     results.push(result);
     draft.state.error = None;
     // Nothing goes on: what is not finished is abandoned.

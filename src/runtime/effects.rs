@@ -68,7 +68,7 @@ impl Effects for Ledger {
     }
 
     async fn finish(&self, key: &EffectKey, result: &Value) -> Result<(), NodeError> {
-        let finished = self.store.effect_finish(key, result).await;
+        let finished = self.store.effect_finish(key, result, None).await;
         finished.map_err(|problem| self.unavailable(problem))
     }
 }

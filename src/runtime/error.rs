@@ -177,6 +177,16 @@ pub enum Error {
         /// The node that was meant, perhaps.
         nearest: Option<String>,
     },
+    /// No node of the graph waits for that signal.
+    #[error("graph `{graph}` waits for no signal `{name}`")]
+    UnknownSignal {
+        /// Signal.
+        name: String,
+        /// Graph.
+        graph: String,
+        /// The signal that was meant, perhaps.
+        nearest: Option<String>,
+    },
     /// A jump that the graph does not foresee.
     #[error("node `{node}` does not lead to `{target}`")]
     GotoUndeclared {
@@ -190,6 +200,14 @@ pub enum Error {
     /// A checkpoint at which nobody knows whether a side effect happened.
     #[error("at checkpoint {seq} nobody knows whether the side effect of node `{node}` happened")]
     ForkInDoubt {
+        /// Node.
+        node: String,
+        /// Checkpoint.
+        seq: u64,
+    },
+    /// A checkpoint at which a branch had finished whose result is not kept any more: it would be run again.
+    #[error("at checkpoint {seq} node `{node}` had finished, and its result is not kept any more")]
+    ForkIncomplete {
         /// Node.
         node: String,
         /// Checkpoint.
@@ -233,8 +251,10 @@ impl Coded for Error {
             Self::UnknownCheckpoint { .. } => "runtime.unknown_checkpoint",
             Self::ThreadExists(_) => "runtime.thread_exists",
             Self::UnknownNode { .. } => "runtime.unknown_node",
+            Self::UnknownSignal { .. } => "runtime.unknown_signal",
             Self::GotoUndeclared { .. } => "runtime.goto_undeclared",
             Self::ForkInDoubt { .. } => "runtime.fork_in_doubt",
+            Self::ForkIncomplete { .. } => "runtime.fork_incomplete",
             Self::NoRun { .. } => "runtime.no_run",
         }
     }
@@ -268,12 +288,15 @@ impl Coded for Error {
             Self::Busy(_) => "wait for it, cancel it, or let the new run queue",
             Self::UnknownCheckpoint { .. } => "list the thread's history; old ones may be pruned",
             Self::ThreadExists(_) => "choose another id",
-            Self::UnknownNode { nearest: Some(nearest), .. } => {
+            Self::UnknownNode { nearest: Some(nearest), .. }
+            | Self::UnknownSignal { nearest: Some(nearest), .. } => {
                 return format!("did you mean `{nearest}`?");
             }
             Self::UnknownNode { .. } => "draw the graph to see its nodes",
+            Self::UnknownSignal { .. } => "look under `wait` in the graph file",
             Self::GotoUndeclared { declared, .. } => return format!("it may lead to: {declared}"),
             Self::ForkInDoubt { .. } => "answer the thread's question first",
+            Self::ForkIncomplete { .. } => "take a checkpoint before it began, or one after",
             Self::NoRun { .. } => "read the thread's state",
         }
         .to_owned()

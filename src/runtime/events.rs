@@ -13,8 +13,10 @@ pub mod kind {
     pub const RUN_STARTED: &str = "RUN_STARTED";
     /// A node was planned and runs now, or at `at` [ms since epoch]. Data: `node`, `superstep`.
     pub const STEP_STARTED: &str = "STEP_STARTED";
-    /// A node finished. Data: `node`, `superstep`, `writes` (channel → what it wrote), `usage`, `error`.
+    /// A node finished. Data: `node`, `superstep`, `writes` (channel → what it wrote), `usage`, `goto`, `error`.
     pub const STEP_FINISHED: &str = "STEP_FINISHED";
+    /// A node had finished in a superstep that is abandoned; a fork goes on with it. Data: `node`, `superstep`, `result`.
+    pub const STEP_KEPT: &str = "STEP_KEPT";
     /// A task says something while it runs: tool calls, progress. Data: `node`, `data`.
     pub const CUSTOM: &str = "CUSTOM";
     /// A run finished. Data: `output`.

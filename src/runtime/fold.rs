@@ -232,6 +232,9 @@ fn finished(result: &TaskResult, superstep: u64) -> Data {
     if result.usage != super::Usage::default() {
         data.insert("usage".to_owned(), json!(result.usage));
     }
+    if let Some(goto) = &result.goto {
+        data.insert("goto".to_owned(), json!(goto));
+    }
     if let Some(error) = &result.failed {
         data.insert("error".to_owned(), json!(error.problem));
         data.insert("class".to_owned(), error.class.name().into());

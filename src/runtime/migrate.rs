@@ -1,6 +1,6 @@
 //! A thread moves to another version of its graph: first looked at, then done, or refused with all that stands against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::program::Program;
 use super::{Checkpoint, Error, RunInfo, Runtime, TaskResult, TaskState, ThreadState, kind};
 use crate::base::{RunId, ThreadId};
-use crate::graph::{Graph, Lifetime, Migration, render_args};
+use crate::graph::{Channel, Graph, Lifetime, Migration, render_args};
 
 /// What moving a thread to another version would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ impl Runtime {
         let head = self.shared().known(thread).await?;
         let old = self.shared().program(&head.run.graph_hash).await?;
         let new = self.shared().keep(graph).await?;
-        Ok(Migrated::of(&head, &old, &new).report)
+        Ok(Migrated::of(&head, &old, &new).1)
     }
 
     /// Moves a thread that is not at work to `graph`, at the boundary where it stands. Its run goes on under a new id, with the
@@ -63,32 +63,114 @@ impl Runtime {
         }
         let by = by.to_owned();
         self.alter(thread, move |draft, run, altering| {
-            let migrated = Migrated::of(&draft.state, altering.program, &new);
-            if !migrated.report.problems.is_empty() {
+            let (migrated, report) = Migrated::of(&draft.state, altering.program, &new);
+            if !report.problems.is_empty() {
                 return Err(Error::MigrationRefused {
                     thread: draft.state.thread.clone(),
-                    problems: migrated.report.problems.join("; "),
+                    problems: report.problems.join("; "),
                 });
             }
-            let results = std::mem::take(&mut altering.results);
-            Ok(migrated.enter(draft, run, &new, results, &by))
+            // A copy: the results stay those of the checkpoint before, too.
+            let results = altering.results.clone();
+            Ok(migrated.enter(draft, run, &new, (results, report.changed), &by))
         })
         .await
     }
+}
+
+/// Brings what an earlier version left at `base` into the form of `new`, for a run that starts on it.
+///
+/// `given` are channels that are written anew.
+///
+/// Errors: [`Error::MigrationRefused`]; [`Error::StateIncompatible`]: see [`check_claimed`].
+pub(super) fn inherit(
+    draft: &mut Draft,
+    base: &Checkpoint,
+    old: &Program,
+    new: &Program,
+    given: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    check_claimed(base, old, new, given)?;
+    let (held, mut problems) = (held(base), Vec::new());
+    let mut migrated = Migrated { values: held.clone(), nodes: BTreeMap::new() };
+    migrated.take_steps(&old.graph, &new.graph, &mut problems);
+    if !problems.is_empty() {
+        let (thread, problems) = (base.thread.clone(), problems.join("; "));
+        return Err(Error::MigrationRefused { thread, problems });
+    }
+    let names: BTreeSet<&String> = held.keys().chain(migrated.values.keys()).collect();
+    for name in names {
+        if held.get(name) != migrated.values.get(name) {
+            draft.set(name, migrated.values.get(name).cloned(), 0);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value may have lost its name: the version before keeps it on the thread in a channel that this one does not have,
+/// this one has a new channel that could take it and holds nothing, and no migration says what became of it.
+///
+/// Errors: [`Error::StateIncompatible`].
+pub(super) fn check_claimed(
+    base: &Checkpoint,
+    old: &Program,
+    new: &Program,
+    given: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let (was, is) = (&old.graph, &new.graph);
+    if was.name != is.name || was.hash == is.hash || steps(was, is).next().is_some() {
+        return Ok(());
+    }
+    let held = held(base);
+    let stays = |channel: &Channel| channel.lifetime == Lifetime::Thread;
+    let fresh = |(name, channel): &(&String, &Channel)| {
+        stays(channel)
+            && !was.channels.contains_key(*name)
+            && !held.contains_key(*name)
+            && !given(name)
+    };
+    for (name, channel) in was.channels.iter().filter(|(_, channel)| stays(channel)) {
+        let Some(value) = held.get(name) else { continue };
+        let is_known = is.channels.contains_key(name) || was.input.contains_key(name);
+        if is_known || Some(&**value) == channel.default.as_ref() {
+            continue;
+        }
+        let takes = |(name, _): &(&String, &Channel)| new.check_inherited(name, value).is_ok();
+        if let Some((other, _)) = is.channels.iter().filter(fresh).find(takes) {
+            return Err(Error::StateIncompatible {
+                channel: name.clone(),
+                graph: is.name.clone(),
+                reason: format!(
+                    "this version does not have it, and `{other}` is new; say under `migrations` \
+                     what became of it"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The migrations between two versions of a graph.
+fn steps<'a>(old: &'a Graph, new: &'a Graph) -> impl Iterator<Item = &'a Migration> {
+    let applies = move |step: &&Migration| step.from >= old.version && step.from < new.version;
+    new.migrations.iter().filter(applies)
+}
+
+/// The values that are set, shared.
+fn held(state: &Checkpoint) -> BTreeMap<String, Arc<Value>> {
+    let set = |(name, slot): (&str, &super::Slot)| Some((name.to_owned(), slot.value.clone()?));
+    state.channels.iter().filter_map(set).collect()
 }
 
 /// A migration worked out.
 struct Migrated {
     values: BTreeMap<String, Arc<Value>>,
     nodes: BTreeMap<String, String>,
-    report: MigrationReport,
 }
 
 impl Migrated {
-    fn of(state: &Checkpoint, old: &Program, new: &Program) -> Self {
-        let held = state.channels.iter();
-        let held: BTreeMap<String, Arc<Value>> =
-            held.filter_map(|(name, slot)| Some((name.to_owned(), slot.value.clone()?))).collect();
+    fn of(state: &Checkpoint, old: &Program, new: &Program) -> (Self, MigrationReport) {
+        let held = held(state);
         let (from_version, to_version) = (old.graph.version, new.graph.version);
         let mut report = MigrationReport {
             thread: state.thread.clone(),
@@ -99,10 +181,9 @@ impl Migrated {
             left: Vec::new(),
             problems: Vec::new(),
         };
-        let mut migrated =
-            Self { values: held.clone(), nodes: BTreeMap::new(), report: report.clone() };
+        let mut migrated = Self { values: held.clone(), nodes: BTreeMap::new() };
         if report.is_there {
-            return migrated;
+            return (migrated, report);
         }
         if old.graph.name != new.graph.name {
             let (old, new) = (&old.graph.name, &new.graph.name);
@@ -111,23 +192,60 @@ impl Migrated {
         if from_version > to_version {
             report.problems.push(format!("version {from_version} is newer than {to_version}"));
         }
-        let applies = |step: &&Migration| step.from >= from_version && step.from < to_version;
-        for step in new.graph.migrations.iter().filter(applies) {
-            migrated.step(step, &mut report.problems);
+        migrated.take_steps(&old.graph, &new.graph, &mut report.problems);
+        // A run that is over gets its defaults when the next one starts.
+        let over = state.status.is_over() && state.status != super::Status::Error;
+        if !over {
+            migrated.fill(&new.graph, &mut report.problems);
         }
-        migrated.check(state, new, &mut report);
+        migrated.check(state, new, over, &mut report);
         let names = held.keys().chain(migrated.values.keys());
         let differs = |name: &&String| held.get(*name) != migrated.values.get(*name);
         report.changed = names.filter(differs).cloned().collect();
         report.changed.sort_unstable();
         report.changed.dedup();
-        migrated.report = report;
-        migrated
+        (migrated, report)
+    }
+
+    /// Every step between the two versions.
+    fn take_steps(&mut self, old: &Graph, new: &Graph, problems: &mut Vec<String>) {
+        // What a version before the old one left behind is in nobody's way, and stays where nobody takes its name.
+        let (live, left): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.values)
+            .into_iter()
+            .partition(|(name, _)| old.channels.contains_key(name));
+        self.values = live;
+        for step in steps(old, new) {
+            self.step(step, problems);
+        }
+        for (name, value) in left {
+            self.values.entry(name).or_insert(value);
+        }
+    }
+
+    /// What a run that goes on lacks: the channels that are new start as they would in a new run.
+    fn fill(&mut self, new: &Graph, problems: &mut Vec<String>) {
+        for (name, channel) in &new.channels {
+            if let (false, Some(default)) = (self.values.contains_key(name), &channel.default) {
+                self.values.insert(name.clone(), Arc::new(default.clone()));
+            }
+        }
+        let lacks =
+            |(name, required): &(&String, &bool)| **required && !self.values.contains_key(*name);
+        for (name, _) in new.input.iter().filter(lacks) {
+            problems.push(format!("input `{name}` must be given, and it goes on without one"));
+        }
     }
 
     fn step(&mut self, step: &Migration, problems: &mut Vec<String>) {
-        for (old, new) in &step.rename {
-            if let Some(value) = self.values.remove(old) {
+        // All leave before any arrives: two may swap their names.
+        let take = |(old, new)| Some((old, new, self.values.remove(old)?));
+        let moved: Vec<(&String, &String, Arc<Value>)> =
+            step.rename.iter().filter_map(take).collect();
+        for (old, new, value) in moved {
+            if self.values.contains_key(new) {
+                problems.push(format!("`rename` of `{old}`: `{new}` holds a value already"));
+                self.values.insert(old.clone(), value);
+            } else {
                 self.values.insert(new.clone(), value);
             }
         }
@@ -153,8 +271,7 @@ impl Migrated {
     }
 
     /// Whether values and open tasks have a place in the new version.
-    fn check(&self, state: &Checkpoint, new: &Program, report: &mut MigrationReport) {
-        let over = state.status.is_over() && state.status != super::Status::Error;
+    fn check(&self, state: &Checkpoint, new: &Program, over: bool, report: &mut MigrationReport) {
         for (name, value) in &self.values {
             match new.graph.channels.get(name) {
                 None => report.left.push(name.clone()),
@@ -178,6 +295,13 @@ impl Migrated {
                 report.problems.push(format!("it has work to do in node `{name}`, which is gone"));
             }
         }
+        let mut tasks = BTreeSet::new();
+        for name in state.tasks.iter().map(|task| self.renamed(&task.node)) {
+            if tasks.contains(&name) {
+                report.problems.push(format!("two of its tasks would be node `{name}`"));
+            }
+            tasks.insert(name);
+        }
         for path in state.progress.calls.keys() {
             if !new.frames.iter().any(|frame| frame.path == *path) {
                 report.problems.push(format!("it is inside subgraph `{path}`, which is gone"));
@@ -195,11 +319,11 @@ impl Migrated {
         draft: &mut Draft,
         run: RunId,
         new: &Program,
-        mut results: Vec<TaskResult>,
+        (mut results, changed): (Vec<TaskResult>, Vec<String>),
         by: &str,
     ) -> Vec<TaskResult> {
         let old = draft.state.run.clone();
-        for name in &self.report.changed {
+        for name in &changed {
             draft.set(name, self.values.get(name).cloned(), 0);
         }
         for task in &mut draft.state.tasks {
@@ -218,7 +342,7 @@ impl Migrated {
             kind::RUN_MIGRATED,
             json!({
                 "from": old.graph_hash, "to": hash, "version": new.graph.version, "run": run,
-                "changed": self.report.changed, "by": by,
+                "changed": changed, "by": by,
             }),
         );
         draft.state.run = Arc::new(RunInfo {

@@ -1,6 +1,6 @@
 //! A graph made ready to run: validators, conditions and workers compiled once per content hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jsonschema::Validator;
@@ -142,6 +142,22 @@ impl Program {
         Error::UnknownNode { node: node.to_owned(), graph: self.graph.name.clone(), nearest }
     }
 
+    /// Checks that a node waits for this signal, as the graph says.
+    ///
+    /// Errors: [`Error::UnknownSignal`].
+    pub(super) fn check_signal(&self, name: &str) -> Result<(), Error> {
+        let waits = |node: &graph::Node| match &node.kind {
+            graph::Kind::Wait(graph::WaitSpec::Signal { name, .. }) => Some(name.clone()),
+            _ => None,
+        };
+        let known: BTreeSet<String> = self.graph.nodes.iter().filter_map(waits).collect();
+        if known.contains(name) {
+            return Ok(());
+        }
+        let (name, graph) = (name.to_owned(), self.graph.name.clone());
+        Err(Error::UnknownSignal { nearest: nearest(&name, known.iter()), name, graph })
+    }
+
     /// Checks that a node may lead to each of `targets`. Errors: [`Error::GotoUndeclared`].
     pub(super) fn check_goto(&self, node: &str, targets: &[String]) -> Result<(), Error> {
         let Some((_, definition, _)) = self.step(node) else { return Err(self.unknown_node(node)) };
@@ -178,7 +194,7 @@ impl Program {
     }
 
     /// Whether the node that waits for a signal can write what it brings.
-    pub(super) fn check_signal(
+    pub(super) fn check_payload(
         &self,
         node: &str,
         signal: &str,

@@ -161,6 +161,11 @@ impl Runtime {
         }
         if let Some(head) = shared.store.head(thread).await? {
             let given = |name: &String| input.contains_key(name);
+            if let Some(old) = shared.version_before(Some(&head), &program.graph).await {
+                let written =
+                    |name: &str| input.contains_key(name) || start.writes.contains_key(name);
+                super::migrate::check_claimed(&head, &old, &program, written)?;
+            }
             apply::check_inherited(&head, &program, given)?;
             let busy = !head.status.is_over();
             match start.multitask {
@@ -223,10 +228,18 @@ impl Runtime {
         }
         if let Some(node) = head.waits_for(name) {
             let program = self.shared.program(&head.run.graph_hash).await?;
-            program.check_signal(node, name, &payload)?;
+            program.check_payload(node, name, &payload)?;
         }
         let letter = Letter::Signal { name: name.to_owned(), payload };
         self.shared.post(thread, &letter, None).await.map(|_| ())
+    }
+
+    /// Checks that the graph of a thread's run names signal `name` under a `wait`. Workers of one's own may wait for others.
+    ///
+    /// Errors: no such thread, [`Error::UnknownSignal`].
+    pub async fn check_signal(&self, thread: &ThreadId, name: &str) -> Result<(), Error> {
+        let head = self.shared.known(thread).await?;
+        self.shared.program(&head.run.graph_hash).await?.check_signal(name)
     }
 
     /// Cancels the run that goes on: its tasks get a token, and are dropped at a bounded deadline.
@@ -315,7 +328,7 @@ impl Runtime {
         Ok(self.shared.store.prune(thread, keep).await?)
     }
 
-    /// Forgets a thread and all that belongs to it, its effects excepted. A run that goes on is cut off.
+    /// Forgets a thread and all that belongs to it. A run that goes on is cut off.
     ///
     /// Errors: a store that fails.
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
@@ -467,6 +480,19 @@ impl Shared {
         })?;
         self.store.put_graph(&graph.hash, &text).await?;
         self.compile(graph)
+    }
+
+    /// The version of `graph` that ran up to `base`, where that is another; `None` too where it cannot be read any more.
+    pub(super) async fn version_before(
+        &self,
+        base: Option<&Checkpoint>,
+        graph: &Graph,
+    ) -> Option<Arc<Program>> {
+        let before = &base?.run;
+        if before.graph != graph.name || before.graph_hash == graph.hash {
+            return None;
+        }
+        self.program(&before.graph_hash).await.ok()
     }
 
     /// Who works on threads in this process.

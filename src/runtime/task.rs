@@ -298,9 +298,9 @@ impl Job<'_> {
 
     async fn remember(&self, kept: Option<&Kept>, result: &TaskResult) {
         let Some(kept) = kept else { return };
-        let until_ms = self.clock.now().plus(kept.ttl_ms).0;
-        let value = json!({ "until_ms": until_ms, "result": result });
-        if let Err(problem) = self.store.effect_finish(&kept.key, &value).await {
+        let until = self.clock.now().plus(kept.ttl_ms);
+        let value = json!({ "until_ms": until, "result": result });
+        if let Err(problem) = self.store.effect_finish(&kept.key, &value, Some(until)).await {
             // What is not remembered is done again; a store that stays away is the commit's to report.
             tracing::debug!(%problem, "an answer was not remembered");
         }

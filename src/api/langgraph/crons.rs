@@ -20,7 +20,7 @@ use crate::api::state::App;
 use crate::base::{Clock, Millis, SystemClock, ThreadId};
 
 /// Collection of crons.
-const CRONS: &str = "langgraph.crons";
+const CRONS: &str = crate::agent::CRON_RECORDS;
 /// Longest sleep between two looks [ms]: the machine's clock may be set.
 const LOOK_MS: u64 = 60_000;
 

@@ -104,7 +104,7 @@ async fn to_the_end(
         None => later(app, thread, id).await,
     };
     match begun {
-        Ok(Some((execution, watch))) => Some(settled(app, thread, &execution, watch).await?),
+        Ok(Some((execution, watch))) => Some(settled(app, thread, id, execution, watch).await?),
         Ok(None) => Some(cancelled()),
         Err(refusal) => Some(failed(Problem {
             code: "agent.run_failed".to_owned(),
@@ -159,7 +159,8 @@ async fn later(
 async fn settled(
     app: &App,
     thread: &ThreadId,
-    execution: &Execution,
+    id: &RunId,
+    mut execution: Execution,
     mut watch: Watch,
 ) -> Option<Outcome> {
     let mut seen = execution.journal_from;
@@ -174,10 +175,20 @@ async fn settled(
                     }
                     "RUN_CANCELLED" => return Some(cancelled()),
                     "RUN_ERROR" => return Some(failed(problem_of(&entry.data))),
+                    "RUN_MIGRATED" => {
+                        let Some(run) = entry.data["run"].as_str() else { continue };
+                        execution.run = RunId(run.to_owned());
+                        if let Err(refusal) = moved(app, thread, id, &execution).await {
+                            tracing::error!(run = %id, "its new name is not kept: {}", refusal.detail());
+                        }
+                        let journal = app.agent().follow(thread, seen);
+                        watch = app.drivers.watch(thread, execution.run.clone(), journal);
+                        continue;
+                    }
                     _ => continue,
                 }
             }
-            Ok(Seen::Rested) => match rested(app, thread, execution, seen).await {
+            Ok(Seen::Rested) => match rested(app, thread, &execution, seen).await {
                 Ok(Rest::Over(outcome)) => return Some(outcome),
                 Ok(Rest::Goes) => {
                     let journal = app.agent().follow(thread, seen);
@@ -192,6 +203,19 @@ async fn settled(
         };
         return Some(failed(problem));
     }
+}
+
+/// Writes down that a run goes on under another name: its thread moved to another version of its graph.
+async fn moved(
+    app: &App,
+    thread: &ThreadId,
+    id: &RunId,
+    execution: &Execution,
+) -> Result<(), Refusal> {
+    let _held = app.register.lock(thread).await;
+    let mut run = register::run(app.agent(), thread, id.as_str()).await?;
+    run.execution = Some(execution.clone());
+    register::put_run(app.agent(), &run).await
 }
 
 /// What a thread that rests means for a run.

@@ -12,11 +12,9 @@ use tokio::sync::watch;
 use super::follow::Outcome;
 use super::record::{RunRecord, ThreadRecord};
 use super::refusal::Refusal;
-use crate::agent::Agent;
+use crate::agent::{Agent, THREAD_RECORDS as THREADS, run_records as runs};
 use crate::base::{Clock, Millis, Problem, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
 
-/// Collection of what callers said of threads.
-const THREADS: &str = "langgraph.threads";
 /// Threads can be changed side by side, one thread cannot: so many locks, shared by hash.
 const LOCKS: usize = 64;
 /// More documents than any collection has.
@@ -111,11 +109,6 @@ pub(super) async fn ended(mut following: Following) -> Option<Outcome> {
     seen.clone()
 }
 
-/// The collection of the runs of a thread.
-fn runs(thread: &ThreadId) -> String {
-    format!("langgraph.runs/{thread}")
-}
-
 /// Reads a document as a record.
 pub(super) async fn read<T: DeserializeOwned>(
     agent: &Agent,
@@ -167,18 +160,15 @@ pub(super) async fn thread(agent: &Agent, thread: &ThreadId) -> Result<ThreadRec
     Ok(ThreadRecord::foreign(thread.clone(), state.as_ref()))
 }
 
-/// Every thread that is not temporary, wherever it was made.
+/// Every thread that is not temporary, wherever it was made. One that was forgotten while its record is still there is gone.
 pub(super) async fn threads(agent: &Agent) -> Result<Vec<ThreadRecord>, Refusal> {
     let mut records: Vec<ThreadRecord> = read_all(agent, THREADS).await?;
-    let known: std::collections::HashSet<ThreadId> =
-        records.iter().map(|record| record.thread.clone()).collect();
-    records.retain(|record| !record.temporary);
-    for row in agent.threads(ALL).await? {
-        if known.contains(&row.thread) {
-            continue;
-        }
-        let Ok(Some(state)) = agent.look(&row.thread).await else { continue };
-        records.push(ThreadRecord::foreign(row.thread, Some(&state)));
+    let mut there = agent.known_threads().await?;
+    // What remains there has no record.
+    records.retain(|record| there.remove(&record.thread) && !record.temporary);
+    for thread in there {
+        let Ok(Some(state)) = agent.look(&thread).await else { continue };
+        records.push(ThreadRecord::foreign(thread, Some(&state)));
     }
     Ok(records)
 }
@@ -229,16 +219,10 @@ pub(super) async fn remove_run(
 ///
 /// Errors: a thread at work.
 pub(super) async fn remove_thread(agent: &Agent, thread: &ThreadId) -> Result<(), Refusal> {
-    match agent.delete(thread).await {
-        Ok(()) | Err(crate::agent::Error::UnknownThread(_)) => {}
-        Err(error) => return Err(error.into()),
+    match agent.forget(thread).await {
+        Ok(()) | Err(crate::agent::Error::UnknownThread(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    let runs = runs(thread);
-    for kept in agent.documents().list(&runs, ALL).await? {
-        agent.documents().remove(&runs, &kept.key).await?;
-    }
-    agent.documents().remove(THREADS, thread.as_str()).await?;
-    Ok(())
 }
 
 /// This moment.

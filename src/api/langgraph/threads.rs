@@ -14,7 +14,7 @@ use super::refusal::{Detail, Input, Refusal};
 use super::register::{self, now};
 use super::snapshot::value_of;
 use super::{Order, PAGINATION_TOTAL, contains, page, selected};
-use crate::agent::{ThreadState, ThreadStatus};
+use crate::agent::{self, ThreadState, ThreadStatus};
 use crate::api::state::App;
 use crate::base::ThreadId;
 
@@ -110,6 +110,15 @@ fn shown(record: &ThreadRecord, state: Option<&ThreadState>) -> Thread {
 async fn show_record(app: &App, record: &ThreadRecord) -> Result<Thread, Refusal> {
     let state = app.agent().look(&record.thread).await?;
     Ok(shown(record, state.as_ref()))
+}
+
+/// A thread as the wire has it; `None`: it was forgotten since its record was read.
+async fn show_if_there(app: &App, record: &ThreadRecord) -> Result<Option<Thread>, Refusal> {
+    match app.agent().look(&record.thread).await {
+        Ok(state) => Ok(Some(shown(record, state.as_ref()))),
+        Err(agent::Error::UnknownThread(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A thread to make.
@@ -330,7 +339,10 @@ async fn found(
     let mut found = Vec::with_capacity(records.len());
     let look = search.status.is_some() || search.values.is_some() || by == ThreadSort::Status;
     for record in records {
-        let thread = if look { Some(show_record(app, &record).await?) } else { None };
+        let thread = if look { show_if_there(app, &record).await? } else { None };
+        if look && thread.is_none() {
+            continue;
+        }
         let fits = thread.as_ref().is_none_or(|thread| {
             let values = thread.values.as_ref().and_then(Value::as_object);
             search.status.as_ref().is_none_or(|wanted| wanted == thread.status)
@@ -374,11 +386,12 @@ pub(in crate::api) async fn search(
     let found = found(&app, &search).await?;
     let mut threads = Vec::new();
     for (record, thread) in page(&found, search.offset, search.limit.unwrap_or(10))? {
-        let thread = match thread {
-            Some(thread) => json!(thread),
-            None => json!(show_record(&app, record).await?),
+        let looked = match thread {
+            Some(_) => None,
+            None => show_if_there(&app, record).await?,
         };
-        threads.push(selected(thread, search.select.as_deref()));
+        let Some(thread) = thread.as_ref().or(looked.as_ref()) else { continue };
+        threads.push(selected(json!(thread), search.select.as_deref()));
     }
     Ok(([(PAGINATION_TOTAL, found.len().to_string())], Json(json!(threads))))
 }

@@ -26,7 +26,7 @@ pub async fn serve_mcp(
     config: Option<String>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let drivers = Drivers::start(agent)?;
+    let drivers = Drivers::start(agent).await?;
     let config: Option<Arc<str>> = config.map(Into::into);
     let door = Door { drivers: drivers.clone(), access, config, how_to_answer };
     let ended = tokio::select! {

@@ -29,7 +29,7 @@ const STARTS: [&str; 7] = [
 
 /// Every other operation than GET, and the GETs that need more than `read`. What is missing here needs `admin`, and a test
 /// says so.
-const TABLE: [(&str, &str, Scope); 80] = [
+const TABLE: [(&str, &str, Scope); 84] = [
     ("DELETE", "/assistants/{assistant_id}", Scope::Operate),
     ("DELETE", "/checkpoints/threads/{thread_id}", Scope::Operate),
     // As much as writing the config file is.
@@ -65,6 +65,8 @@ const TABLE: [(&str, &str, Scope); 80] = [
     ("POST", "/checkpoints/writes", Scope::Operate),
     ("POST", "/deployments", Scope::Admin),
     ("POST", "/graphs/check", Scope::Read),
+    // An approved run would go on in another version of its graph.
+    ("POST", "/graphs/{name}/migrations", Scope::Approve),
     ("POST", "/keys", Scope::Admin),
     // Which tools there are, and that none has consent, is said when the server starts.
     ("POST", "/mcp", Scope::Operate),
@@ -103,12 +105,16 @@ const TABLE: [(&str, &str, Scope); 80] = [
     ("POST", "/threads/prune", Scope::Operate),
     ("POST", "/threads/search", Scope::Read),
     ("POST", "/threads/{thread_id}/copy", Scope::Operate),
+    // Nobody's consent goes along, and what was open is held.
+    ("POST", "/threads/{thread_id}/fork", Scope::Operate),
     ("POST", "/threads/{thread_id}/history", Scope::Read),
+    ("POST", "/threads/{thread_id}/prune", Scope::Operate),
     ("POST", "/threads/{thread_id}/runs", Scope::Operate),
     ("POST", "/threads/{thread_id}/runs/crons", Scope::Operate),
     ("POST", "/threads/{thread_id}/runs/stream", Scope::Operate),
     ("POST", "/threads/{thread_id}/runs/wait", Scope::Operate),
     ("POST", "/threads/{thread_id}/runs/{run_id}/cancel", Scope::Operate),
+    ("POST", "/threads/{thread_id}/signals/{name}", Scope::Operate),
     // What was approved could be swapped for something else here.
     ("POST", "/threads/{thread_id}/state", Scope::Approve),
     ("POST", "/threads/{thread_id}/state/checkpoint", Scope::Read),

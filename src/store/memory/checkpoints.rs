@@ -1,11 +1,12 @@
 //! The checkpoint store's contract, in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Entry, MemoryStore, Thread};
+use super::{Effect, Entry, MemoryStore, Thread};
 use crate::base::{EffectKey, Millis, Problem, ThreadId};
 use crate::runtime::{
     Begun, Checkpoint, CheckpointStore, Commit, Committed, Epoch, Event, Forgotten, Letter,
@@ -56,9 +57,13 @@ impl CheckpointStore for MemoryStore {
         }
         for (key, verdict) in commit.effects {
             match verdict {
-                Verdict::Done(result) => inner.effects.insert(key, Some(result)),
-                Verdict::NotDone => inner.effects.remove(&key),
-            };
+                Verdict::Done(result) => {
+                    if let Some(effect) = inner.effects.get_mut(&key) {
+                        effect.result = Some(result);
+                    }
+                }
+                Verdict::NotDone => drop(inner.effects.remove(&key)),
+            }
         }
         Ok(Committed::Committed)
     }
@@ -105,18 +110,27 @@ impl CheckpointStore for MemoryStore {
         if inner.threads.get(thread).is_none_or(|thread| thread.epoch != epoch.0) {
             return Ok(Begun::Fenced);
         }
-        Ok(match inner.effects.get(key) {
+        Ok(match inner.effects.get(key).map(|effect| &effect.result) {
             Some(Some(result)) => Begun::Done(result.clone()),
             Some(None) => Begun::InDoubt,
             None => {
-                inner.effects.insert(key.clone(), None);
+                let effect = Effect { thread: thread.clone(), result: None, until: None };
+                inner.effects.insert(key.clone(), effect);
                 Begun::Fresh
             }
         })
     }
 
-    async fn effect_finish(&self, key: &EffectKey, result: &Value) -> Result<(), Problem> {
-        self.lock().effects.insert(key.clone(), Some(result.clone()));
+    async fn effect_finish(
+        &self,
+        key: &EffectKey,
+        result: &Value,
+        until: Option<Millis>,
+    ) -> Result<(), Problem> {
+        // One whose thread was forgotten meanwhile stays forgotten.
+        if let Some(effect) = self.lock().effects.get_mut(key) {
+            (effect.result, effect.until) = (Some(result.clone()), until);
+        }
         Ok(())
     }
 
@@ -198,6 +212,24 @@ impl CheckpointStore for MemoryStore {
         Ok(rows.into_iter().take(limit).map(|(_, row)| row).collect())
     }
 
+    async fn thread_ids(
+        &self,
+        after: Option<&ThreadId>,
+        limit: usize,
+    ) -> Result<Vec<ThreadId>, Problem> {
+        let inner = self.lock();
+        let mut ids: Vec<ThreadId> = inner
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.head().is_some() || !thread.inbox.is_empty())
+            .map(|(id, _)| id.clone())
+            .filter(|id| after.is_none_or(|after| id > after))
+            .collect();
+        ids.sort();
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
     async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
         let inner = self.lock();
         let mut wakes: Vec<(Millis, ThreadId)> = inner
@@ -256,7 +288,9 @@ impl CheckpointStore for MemoryStore {
     }
 
     async fn delete(&self, thread: &ThreadId) -> Result<(), Problem> {
-        if let Some(thread) = self.lock().threads.get_mut(thread) {
+        let mut inner = self.lock();
+        inner.effects.retain(|_, effect| effect.thread != *thread);
+        if let Some(thread) = inner.threads.get_mut(thread) {
             thread.forget();
         }
         Ok(())
@@ -268,19 +302,27 @@ impl CheckpointStore for MemoryStore {
             inner.threads.iter_mut().filter(|(_, thread)| thread.is_at_rest()).collect();
         at_rest.sort_by(|(id_a, a), (id_b, b)| (b.updated, id_b).cmp(&(a.updated, id_a)));
         let mut forgotten = Forgotten::default();
+        let mut through: HashSet<ThreadId> = HashSet::new();
+        let shortens = retention.checkpoints_max.is_some() || retention.events_max.is_some();
         for (place, (id, thread)) in at_rest.into_iter().enumerate() {
             let too_many = retention.threads_max.is_some_and(|keep| place >= keep);
             let too_old = retention.finished_before.is_some_and(|before| thread.updated < before);
-            if too_many || too_old {
+            if (too_many || too_old) && !retention.spared.contains(id) {
                 thread.forget();
                 forgotten.threads.push(id.clone());
             } else {
+                if shortens && thread.is_through() {
+                    through.insert(id.clone());
+                }
                 let (checkpoints, events) = thread.shorten(retention);
                 forgotten.checkpoints += checkpoints;
                 forgotten.events += events;
             }
         }
         forgotten.threads.sort();
+        let gone = &forgotten.threads;
+        inner.effects.retain(|_, effect| gone.binary_search(&effect.thread).is_err());
+        forgotten.effects = inner.forget_effects(&through, retention.answers_until);
         Ok(forgotten)
     }
 }

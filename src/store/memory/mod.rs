@@ -25,14 +25,22 @@ pub struct MemoryStore {
 struct Inner {
     threads: HashMap<ThreadId, Thread>,
     graphs: HashMap<String, String>,
-    /// Begun (`None`) and finished effects.
-    effects: HashMap<EffectKey, Option<Value>>,
+    effects: HashMap<EffectKey, Effect>,
     /// By collection and key; a collection without any is not there.
     documents: HashMap<String, HashMap<String, (u64, Document)>>,
     /// Checkpoints of other frameworks.
     saved: saver::Saved,
     /// Letters and document writes so far: both are numbered by it.
     counter: u64,
+}
+
+/// A side effect, or an answer that is remembered.
+struct Effect {
+    thread: ThreadId,
+    /// How it ended; `None`: it was begun.
+    result: Option<Value>,
+    /// A remembered answer is good up to then.
+    until: Option<Millis>,
 }
 
 #[derive(Default, Clone)]
@@ -78,6 +86,22 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Forgets effects of threads that are `through`, and answers whose time is over; how many went.
+    fn forget_effects(&mut self, through: &HashSet<ThreadId>, moment: Option<Millis>) -> u64 {
+        let before = self.effects.len();
+        let threads = &self.threads;
+        self.effects.retain(|_, effect| match effect.until {
+            None => !through.contains(&effect.thread),
+            Some(until) => {
+                let last = threads.get(&effect.thread).map_or(Millis(0), |thread| thread.updated);
+                until > last && moment.is_none_or(|moment| until > moment)
+            }
+        });
+        (before - self.effects.len()) as u64
     }
 }
 
@@ -128,6 +152,12 @@ impl Thread {
     /// Forgets everything. The epoch stays and grows: whoever still works on the thread must find itself fenced.
     fn forget(&mut self) {
         *self = Self { epoch: self.epoch + 1, ..Self::default() };
+    }
+
+    /// No run of it can go on, so none can make its effects again.
+    fn is_through(&self) -> bool {
+        let over = |head: &Arc<Checkpoint>| matches!(head.status, Status::Done | Status::Cancelled);
+        self.inbox.is_empty() && self.head().is_some_and(over)
     }
 
     fn is_ready(&self) -> bool {

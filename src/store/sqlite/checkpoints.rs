@@ -84,8 +84,13 @@ impl CheckpointStore for SqliteStore {
         })
     }
 
-    async fn effect_finish(&self, key: &EffectKey, result: &Value) -> Result<(), Problem> {
-        Ok(self.finish_effect(key, result).await?)
+    async fn effect_finish(
+        &self,
+        key: &EffectKey,
+        result: &Value,
+        until: Option<Millis>,
+    ) -> Result<(), Problem> {
+        Ok(self.finish_effect(key, result, until).await?)
     }
 
     async fn inbox_push(
@@ -152,6 +157,21 @@ impl CheckpointStore for SqliteStore {
             rows.push(ThreadRow { thread, head });
         }
         Ok(rows)
+    }
+
+    async fn thread_ids(
+        &self,
+        after: Option<&ThreadId>,
+        limit: usize,
+    ) -> Result<Vec<ThreadId>, Problem> {
+        let after = after.map(|thread| thread.0.clone());
+        let limit = signed(limit as u64);
+        let read = |row: &rusqlite::Row<'_>| row.get(0).map(ThreadId);
+        let text = "SELECT thread FROM threads
+             WHERE (head_seq > 0 OR letters > 0) AND (?1 IS NULL OR thread > ?1)
+             ORDER BY thread LIMIT ?2";
+        let found = self.readers.call(move |sql| sql.all(text, params![after, limit], read));
+        Ok(found.await?)
     }
 
     async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {

@@ -2,7 +2,9 @@
 
 mod checkpoints;
 mod codec;
+mod collect;
 mod documents;
+mod effects;
 mod file;
 mod inbox;
 mod lock;
@@ -31,6 +33,8 @@ const READERS: usize = 2;
 pub struct Options {
     /// The database may grow to so many bytes; `None`: as the disk allows.
     pub bytes_max: Option<u64>,
+    /// A file up to so many bytes is checked as a whole when it is opened; `None`: up to 16 MiB.
+    pub check_whole_bytes_max: Option<u64>,
 }
 
 /// Threads and documents in one SQLite file, for one process at a time.
@@ -53,7 +57,7 @@ impl SqliteStore {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let path: Arc<PathBuf> = Arc::new(path.as_ref().to_owned());
         let lock = Lock::take(&path)?;
-        let connection = schema::open_writer(&path, options.bytes_max)?;
+        let connection = schema::open_writer(&path, options)?;
         let readers =
             (0..READERS).map(|_| schema::open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
         let writer = Worker::writer(connection, path.clone())?;

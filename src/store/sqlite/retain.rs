@@ -59,7 +59,8 @@ impl SqliteStore {
         for (place, (thread, updated)) in at_rest.into_iter().enumerate() {
             let too_many = retention.threads_max.is_some_and(|keep| place >= keep);
             let too_old = retention.finished_before.is_some_and(|before| updated < before.0);
-            if too_many || too_old {
+            let spared = retention.spared.contains(&ThreadId(thread.clone()));
+            if (too_many || too_old) && !spared {
                 if self.forget_at_rest(&thread).await? {
                     forgotten.threads.push(ThreadId(thread));
                 }
@@ -72,7 +73,11 @@ impl SqliteStore {
             if let Some(keep) = retention.events_max {
                 forgotten.events += self.cut_journal(&thread, keep).await?;
             }
+            if retention.checkpoints_max.is_some() || retention.events_max.is_some() {
+                forgotten.effects += self.forget_effects(&thread).await?;
+            }
         }
+        forgotten.effects += self.forget_answers(retention.answers_until).await?;
         forgotten.threads.sort();
         Ok(forgotten)
     }

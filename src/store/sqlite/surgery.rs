@@ -76,6 +76,7 @@ pub(super) fn forget(sql: &mut Sql<'_>, thread: &str) -> rusqlite::Result<()> {
     sql.run("DELETE FROM task_results WHERE thread = ?1", [id])?;
     sql.run("DELETE FROM inbox WHERE thread = ?1", [id])?;
     sql.run("DELETE FROM runs WHERE thread = ?1", [id])?;
+    sql.run("DELETE FROM effects WHERE thread = ?1", [id])?;
     sql.run(
         "UPDATE threads SET epoch = epoch + 1, owner = '', head_seq = 0, status = 'idle',
              wake_at = NULL, updated = 0, last_event = 0, letters = 0 WHERE id = ?1",

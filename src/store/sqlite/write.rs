@@ -1,4 +1,4 @@
-//! What the writer does: epochs, commits, pending results, effects.
+//! What the writer does: epochs, commits, pending results.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::codec::encode;
 use super::statements::Sql;
-use super::{Error, SqliteStore, signed, unsigned};
+use super::{Error, SqliteStore, effects, signed, unsigned};
 use crate::base::{EffectKey, Millis, ThreadId};
 use crate::runtime::{
-    Begun, Checkpoint, Commit, Committed, Epoch, Grant, NewEvent, Progress, RunError, Status, Task,
+    Checkpoint, Commit, Committed, Epoch, Grant, NewEvent, Progress, RunError, Status, Task,
     TaskResult, Verdict,
 };
 
@@ -162,46 +162,6 @@ impl SqliteStore {
             })
             .await
     }
-
-    /// See [`crate::runtime::CheckpointStore::effect_begin`].
-    pub(super) async fn begin_effect(
-        &self,
-        thread: &ThreadId,
-        epoch: Epoch,
-        key: &EffectKey,
-        policy: &str,
-    ) -> Result<Result<Begun, Vec<u8>>, Error> {
-        let (thread, key, policy) = (thread.0.clone(), key.0.clone(), policy.to_owned());
-        self.writer
-            .call(64, move |sql| {
-                if owned(sql, &thread, epoch)?.is_none() {
-                    return Ok(Ok(Begun::Fenced));
-                }
-                let known =
-                    sql.first("SELECT data FROM effects WHERE key = ?1", [&key], |row| {
-                        row.get::<_, Option<Vec<u8>>>(0)
-                    })?;
-                Ok(match known {
-                    Some(Some(data)) => Err(data),
-                    Some(None) => Ok(Begun::InDoubt),
-                    None => {
-                        sql.run(
-                            "INSERT INTO effects (key, policy) VALUES (?1, ?2)",
-                            params![key, policy],
-                        )?;
-                        Ok(Begun::Fresh)
-                    }
-                })
-            })
-            .await
-    }
-
-    /// Notes how an effect ended.
-    pub(super) async fn finish_effect(&self, key: &EffectKey, result: &Value) -> Result<(), Error> {
-        let data = encode(&place::effect(&key.0), result)?;
-        let key = key.0.clone();
-        self.writer.call(data.len(), move |sql| end_effect(sql, &key, &data)).await
-    }
 }
 
 /// The row of `thread`, made if there is none.
@@ -220,7 +180,11 @@ pub(super) fn thread_id(sql: &mut Sql<'_>, thread: &str) -> rusqlite::Result<i64
 }
 
 /// The row of `thread` if `epoch` is its newest.
-fn owned(sql: &mut Sql<'_>, thread: &str, epoch: Epoch) -> rusqlite::Result<Option<i64>> {
+pub(super) fn owned(
+    sql: &mut Sql<'_>,
+    thread: &str,
+    epoch: Epoch,
+) -> rusqlite::Result<Option<i64>> {
     sql.first(
         "SELECT id FROM threads WHERE thread = ?1 AND epoch = ?2",
         params![thread, signed(epoch.0)],
@@ -361,7 +325,7 @@ fn write_packed(sql: &mut Sql<'_>, commit: &PackedCommit) -> rusqlite::Result<Co
     }
     for (key, data) in &commit.effects {
         match data {
-            Some(data) => end_effect(sql, key, data)?,
+            Some(data) => effects::end(sql, key, data, None)?,
             None => sql.run("DELETE FROM effects WHERE key = ?1", [key]).map(|_| ())?,
         }
     }
@@ -407,15 +371,6 @@ fn write_events(
     sql.run(
         "INSERT INTO events (thread, first, last, mark, data) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![thread, first, last, signed(events.mark), events.data],
-    )?;
-    Ok(())
-}
-
-fn end_effect(sql: &mut Sql<'_>, key: &str, data: &[u8]) -> rusqlite::Result<()> {
-    sql.run(
-        "INSERT INTO effects (key, policy, data) VALUES (?1, '', ?2)
-         ON CONFLICT (key) DO UPDATE SET data = excluded.data",
-        params![key, data],
     )?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use sha2::Digest;
 use super::support::Served;
 
 /// Every route, written once more by hand: one that comes or goes is noticed here.
-const ROUTES: [&str; 141] = [
+const ROUTES: [&str; 148] = [
     "delete /assistants/{assistant_id}",
     "delete /checkpoints/threads/{thread_id}",
     "delete /deployments/{name}",
@@ -43,6 +43,7 @@ const ROUTES: [&str; 141] = [
     "get /graphs",
     "get /graphs/{name}",
     "get /graphs/{name}/diagram",
+    "get /graphs/{name}/migrations",
     "get /health",
     "get /health/detailed",
     "get /health/live",
@@ -73,7 +74,9 @@ const ROUTES: [&str; 141] = [
     "get /test/results",
     "get /test/results/{id}",
     "get /threads/{thread_id}",
+    "get /threads/{thread_id}/diff",
     "get /threads/{thread_id}/history",
+    "get /threads/{thread_id}/journal",
     "get /threads/{thread_id}/runs",
     "get /threads/{thread_id}/runs/{run_id}",
     "get /threads/{thread_id}/runs/{run_id}/join",
@@ -105,6 +108,7 @@ const ROUTES: [&str; 141] = [
     "post /checkpoints/writes",
     "post /deployments",
     "post /graphs/check",
+    "post /graphs/{name}/migrations",
     "post /keys",
     "post /mcp",
     "post /metrics/collect",
@@ -139,12 +143,15 @@ const ROUTES: [&str; 141] = [
     "post /threads/prune",
     "post /threads/search",
     "post /threads/{thread_id}/copy",
+    "post /threads/{thread_id}/fork",
     "post /threads/{thread_id}/history",
+    "post /threads/{thread_id}/prune",
     "post /threads/{thread_id}/runs",
     "post /threads/{thread_id}/runs/crons",
     "post /threads/{thread_id}/runs/stream",
     "post /threads/{thread_id}/runs/wait",
     "post /threads/{thread_id}/runs/{run_id}/cancel",
+    "post /threads/{thread_id}/signals/{name}",
     "post /threads/{thread_id}/state",
     "post /threads/{thread_id}/state/checkpoint",
     "put /deployments/{name}",

@@ -7,6 +7,7 @@ use perf_agent::agent::{ConfigFile, Settings};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::own_threads::SIGNALLED;
 use super::rollouts::paused;
 use super::support::{GOAL, Served, settings};
 
@@ -68,6 +69,7 @@ impl Tour {
                 }
             }
         }
+        std::fs::write(folder.path().join("signalled.yaml"), SIGNALLED).unwrap();
         let graphs = Some(folder.path().to_owned());
         let settings = Settings { graphs, prompts: Some(prompts), ..settings("memory:") };
         let served = Served::of(settings).await;
@@ -202,9 +204,38 @@ impl Tour {
         self.post("/threads/count", json!({"metadata": {"owner": "me"}})).await;
         let change = Some(json!({"metadata": {"owner": "us"}}));
         self.call("patch", "/threads/{thread_id}", &[&thread], change).await;
+        let one = Some(json!({"seq": 1}));
+        let fork = self.call("post", "/threads/{thread_id}/fork", &[&thread], one).await;
+        let query = format!("?with={}", fork["thread_id"].as_str().unwrap());
+        self.call("get", "/threads/{thread_id}/diff", &[&thread, &query], None).await;
+        self.call("get", "/threads/{thread_id}/journal", &[&thread, "?limit=10"], None).await;
+        let three = Some(json!({"keep": 3}));
+        self.call("post", "/threads/{thread_id}/prune", &[&thread], three).await;
+        let query = format!("?thread_id={thread}");
+        self.call("get", "/graphs/{name}/migrations", &["trivial", &query], None).await;
+        let this = Some(json!({"thread_id": thread}));
+        self.call("post", "/graphs/{name}/migrations", &["trivial"], this).await;
+        self.signal().await;
         let copy = self.call("post", "/threads/{thread_id}/copy", &[&thread], None).await;
         self.post("/threads/prune", json!({"thread_ids": [copy["thread_id"]]})).await;
         self.call("delete", "/threads/{thread_id}", &[&thread], None).await;
+    }
+
+    /// A signal to a run that waits for it.
+    async fn signal(&mut self) {
+        let thread = self.served.thread().await;
+        let order = json!({"assistant_id": "signalled"});
+        self.served.post(&format!("/threads/{thread}/runs"), order).await;
+        loop {
+            let (_, journal) = self.served.get(&format!("/threads/{thread}/journal")).await;
+            let entries = journal["entries"].as_array().unwrap();
+            if entries.iter().any(|entry| entry["kind"] == "WAITING") {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let value = Some(json!({"by": "the night shift"}));
+        self.call("post", "/threads/{thread_id}/signals/{name}", &[&thread, "go"], value).await;
     }
 
     async fn runs(&mut self) {

@@ -9,6 +9,7 @@ mod graphs;
 mod help;
 mod keys;
 mod scenarios;
+mod signals;
 mod store;
 pub mod support;
 mod trouble;

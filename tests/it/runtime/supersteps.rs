@@ -268,12 +268,13 @@ async fn a_value_that_a_new_version_of_the_graph_cannot_hold_is_refused_not_lost
         .channel("n", json!({ "type": "string" }), Reducer::Replace)
         .node("a", None, &[])
         .done();
-    let renamed = draw("g").channel("m", number(), Reducer::Replace).node("b", None, &[]).done();
+    let text = json!({ "type": "string" });
+    let other = draw("g").channel("m", text, Reducer::Replace).node("b", None, &[]).done();
     let rig = Rig::new(Crew::default().does("a", |_, _| wrote([("n", json!(3))])));
     rig.run(&old, Value::Null).await;
     let refused = rig.runtime.start(&rig.thread, new, Value::Null, Value::Null).await;
     assert_eq!(refused.unwrap_err().code(), "runtime.state_incompatible");
-    let state = rig.run(&renamed, Value::Null).await;
+    let state = rig.run(&other, Value::Null).await;
     assert_eq!(state.values["n"], json!(3), "a channel the new version dropped keeps its value");
 }
 

@@ -199,8 +199,13 @@ impl CheckpointStore for StormyStore {
     ) -> Result<Begun, Problem> {
         self.call("effect_begin", self.world.store.effect_begin(thread, epoch, key, policy)).await
     }
-    async fn effect_finish(&self, key: &EffectKey, result: &Value) -> Result<(), Problem> {
-        self.call("effect_finish", self.world.store.effect_finish(key, result)).await
+    async fn effect_finish(
+        &self,
+        key: &EffectKey,
+        result: &Value,
+        until: Option<Millis>,
+    ) -> Result<(), Problem> {
+        self.call("effect_finish", self.world.store.effect_finish(key, result, until)).await
     }
     async fn inbox_push(
         &self,
@@ -248,6 +253,13 @@ impl CheckpointStore for StormyStore {
     }
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem> {
         self.call("threads", self.world.store.threads(limit)).await
+    }
+    async fn thread_ids(
+        &self,
+        after: Option<&ThreadId>,
+        limit: usize,
+    ) -> Result<Vec<ThreadId>, Problem> {
+        self.call("thread_ids", self.world.store.thread_ids(after, limit)).await
     }
     async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
         self.call("wakes", self.world.store.wakes(until, limit)).await

@@ -107,17 +107,22 @@ async fn a_file_of_an_older_schema_is_brought_up_to_date_and_keeps_everything() 
         let store = SqliteStore::open(&path).unwrap();
         store.history(&thread(), None, 99).await.unwrap()
     };
-    // As the first version left it: without what the second one added.
+    // As the first version left it: without what the later ones added.
     let old = rusqlite::Connection::open(&path).unwrap();
     for table in ["scopes", "checkpoints", "values", "refs", "writes"] {
         old.execute_batch(&format!("DROP TABLE saved_{table}")).unwrap();
     }
-    old.execute_batch("PRAGMA user_version = 1").unwrap();
+    old.execute_batch(
+        "DROP INDEX effects_thread; DROP INDEX effects_until;
+         ALTER TABLE effects DROP COLUMN thread; ALTER TABLE effects DROP COLUMN until;
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
     drop(old);
     assert_eq!(file(&path).check().unwrap().damages, [], "an old file can be checked as it is");
     assert_eq!(file(&path).stats().unwrap().schema, 1);
     let store = SqliteStore::open(&path).unwrap();
-    assert_eq!(file(&path).stats().unwrap().schema, 2);
+    assert_eq!(file(&path).stats().unwrap().schema, 3);
     assert_eq!(store.history(&thread(), None, 99).await.unwrap(), before);
     let at = put(&store, &config("new"), channels(&[("n", 1, Some(json!(1)))])).await;
     assert_eq!(values(&get(&store, &at).await.unwrap()), json!({ "n": 1 }));

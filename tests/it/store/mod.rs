@@ -3,6 +3,7 @@
 mod conformance;
 mod damage;
 mod file;
+mod forgetting;
 mod pen;
 mod saver;
 mod sqlite;

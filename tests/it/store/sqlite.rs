@@ -128,7 +128,7 @@ fn a_file_that_is_no_database_is_refused() {
 async fn a_full_disk_is_said_and_harms_nothing_that_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("threads.db");
-    let options = Options { bytes_max: Some(400_000) };
+    let options = Options { bytes_max: Some(400_000), ..Options::default() };
     let store = SqliteStore::open_with(&path, options).unwrap();
     let mut written = 0;
     let refused = loop {

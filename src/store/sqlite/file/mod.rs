@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
+use super::Options;
+use super::collect;
 use super::lock::Lock;
 use super::saver;
 use super::schema;
@@ -68,15 +70,20 @@ impl StoreFile {
         stats::stats(&connection, &self.path, schema)
     }
 
-    /// Gives the room of what was forgotten back to the disk. No process may have the store open.
+    /// Forgets what nobody can ask for any more (graphs without a run, answers whose time is over) and gives the room of all that
+    /// was forgotten back to the disk. No process may have the store open.
     ///
     /// Errors: [`Error::Locked`]; a file that is damaged or cannot be written; no room for the copy it is made from.
     pub fn vacuum(&self) -> Result<Compacted, Error> {
         let _lock = Lock::take(&self.path)?;
-        let connection = schema::open_writer(&self.path, None)?;
+        let connection = schema::open_writer(&self.path, Options::default())?;
         let before_bytes = self.bytes();
         let sql = |error: rusqlite::Error| Error::from_sqlite(&self.path, &error);
-        saver::collect_all(&mut Sql::new(&connection)).map_err(sql)?;
+        {
+            let mut sql_of = Sql::new(&connection);
+            saver::collect_all(&mut sql_of).map_err(sql)?;
+            collect::collect_all(&mut sql_of).map_err(sql)?;
+        }
         connection
             .execute_batch(
                 "PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);",

@@ -1,5 +1,6 @@
 //! What every checkpoint store must do. A new store adds one line to `every_store!`.
 
+mod effects;
 mod threads;
 
 use perf_agent::base::{Documents, EffectKey, Millis, ThreadId};
@@ -11,6 +12,7 @@ use perf_agent::store::{MemoryStore, SqliteStore};
 use serde_json::{Value, json};
 
 use super::pen::{Pen, Store, event, letter, result, thread};
+use effects::*;
 use threads::*;
 
 macro_rules! every_store {
@@ -56,6 +58,12 @@ every_store!(
     retention_shortens_what_it_keeps,
     retention_leaves_threads_with_something_to_do_alone,
     a_deleted_thread_is_gone_and_its_owner_fenced,
+    effects_go_with_their_thread_and_those_of_others_stay,
+    an_effect_that_ends_after_its_thread_was_forgotten_leaves_nothing,
+    retention_keeps_the_effects_of_every_run_that_can_go_on,
+    a_remembered_answer_goes_when_its_time_is_over,
+    retention_spares_threads_that_somebody_counts_on,
+    ids_of_threads_come_in_pages_that_changes_do_not_shift,
     a_graph_is_kept_by_its_hash,
     documents_are_swapped_only_against_the_version_expected,
     many_writers_at_once_lose_nothing,
@@ -221,7 +229,7 @@ async fn an_effect_is_fresh_then_in_doubt_then_done<S: CheckpointStore>(store: S
     let begin = || store.effect_begin(&pen.state.thread, pen.epoch, &key, "probe");
     assert_eq!(begin().await.unwrap(), Begun::Fresh);
     assert_eq!(begin().await.unwrap(), Begun::InDoubt);
-    store.effect_finish(&key, &json!({ "ok": true })).await.unwrap();
+    store.effect_finish(&key, &json!({ "ok": true }), None).await.unwrap();
     assert_eq!(begin().await.unwrap(), Begun::Done(json!({ "ok": true })));
 }
 

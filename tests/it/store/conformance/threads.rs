@@ -179,6 +179,7 @@ pub async fn retention_leaves_threads_with_something_to_do_alone<S: CheckpointSt
         events_max: Some(0),
         threads_max: Some(0),
         finished_before: Some(Millis(u64::MAX)),
+        ..Retention::default()
     };
     assert_eq!(store.retain(&all).await.unwrap(), Forgotten::default());
     assert_eq!(names_left(&store).await.len(), 2);
