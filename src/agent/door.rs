@@ -114,7 +114,10 @@ impl Agent {
         config: Option<String>,
     ) -> Result<RunId, Error> {
         let approval = if approved { "never" } else { "ask" };
-        let context = Map::from_iter([("approval".to_owned(), json!(approval))]);
+        let mut context = Map::new();
+        if self.graph(graph)?.context.contains_key("approval") {
+            context.insert("approval".to_owned(), json!(approval));
+        }
         self.start_with(thread, graph, input, context, config).await
     }
 
