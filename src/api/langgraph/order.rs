@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Request};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
@@ -59,8 +59,15 @@ pub(in crate::api) struct RunRequest {
     /// Called with the run when it has ended.
     #[serde(default)]
     webhook: Option<String>,
+    /// Refused: there is no LangSmith here to give feedback to.
     #[serde(default)]
     feedback_keys: Option<Vec<String>>,
+    /// `sync` or `async`: every superstep is kept before the next one starts. `exit` is refused.
+    #[serde(default)]
+    durability: Option<Durability>,
+    /// The older word for `durability`: `false` is refused.
+    #[serde(default)]
+    checkpoint_during: Option<bool>,
     /// What to do with runs that go on.
     #[serde(default)]
     pub(super) multitask_strategy: Option<Strategy>,
@@ -147,6 +154,18 @@ pub(in crate::api) enum StreamMode {
     Many(Vec<Mode>),
 }
 
+/// When states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum Durability {
+    /// Before the next superstep.
+    Sync,
+    /// While the next superstep runs. Here they are kept before.
+    Async,
+    /// When the run ends. Refused.
+    Exit,
+}
+
 /// What to do where a thread is not there.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -180,6 +199,14 @@ pub(in crate::api) enum OnCompletion {
     Keep,
 }
 
+/// Refuses kinds of event that nothing here makes.
+pub(super) fn check_modes<'a>(modes: impl IntoIterator<Item = &'a Mode>) -> Result<(), Refusal> {
+    match modes.into_iter().any(|mode| *mode == Mode::Events) {
+        true => Err(Refusal::invalid("`stream_mode`: nothing here makes LangChain's own `events`")),
+        false => Ok(()),
+    }
+}
+
 impl RunRequest {
     /// A run of an assistant with this input and nothing else.
     pub(super) fn from_value(value: Value) -> Result<Self, Refusal> {
@@ -200,6 +227,29 @@ impl RunRequest {
         Ok((seconds * 1_000.0) as u64)
     }
 
+    /// What its stream sends.
+    fn modes(&self) -> Vec<Mode> {
+        match &self.stream_mode {
+            Some(StreamMode::One(mode)) => vec![*mode],
+            Some(StreamMode::Many(modes)) if !modes.is_empty() => modes.clone(),
+            _ => vec![Mode::Values],
+        }
+    }
+
+    /// Refuses what is not there, before anything is started for it.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        check_modes(&self.modes())?;
+        if self.durability == Some(Durability::Exit) || self.checkpoint_during == Some(false) {
+            return Err(Refusal::invalid(
+                "`durability`: every superstep is kept before the next one starts: `sync` or `async`",
+            ));
+        }
+        if self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            return Err(Refusal::invalid("`feedback_keys`: there is no LangSmith here"));
+        }
+        Ok(())
+    }
+
     /// Where the webhook goes.
     pub(super) fn webhook(&self) -> Option<&str> {
         self.webhook.as_deref()
@@ -218,14 +268,7 @@ impl RunRequest {
         let metadata = self.metadata_of(assistant, thread)?;
         let order = self.order(app, assistant, &graph, &thread.thread)?;
         let after_ms = self.after_ms()?;
-        let mut modes: Vec<Mode> = match &self.stream_mode {
-            None => Vec::new(),
-            Some(StreamMode::One(mode)) => vec![*mode],
-            Some(StreamMode::Many(modes)) => modes.clone(),
-        };
-        if modes.is_empty() {
-            modes.push(Mode::Values);
-        }
+        let modes = self.modes();
         let config = self.config_of(app, assistant, &graph, thread, &id, &metadata)?;
         let command = self.command.as_ref().map(|command| {
             json!({
@@ -248,7 +291,7 @@ impl RunRequest {
             "subgraphs": self.stream_subgraphs.unwrap_or(false),
             "resumable": self.stream_resumable.unwrap_or(false),
             "checkpoint_during": true,
-            "durability": "async",
+            "durability": self.durability.unwrap_or(Durability::Async),
         });
         Ok(RunRecord {
             id,
@@ -383,6 +426,7 @@ impl RunRequest {
             checkpoint: self.begin_at(thread)?,
             from: None,
             modes: BTreeSet::new(),
+            subgraphs: self.stream_subgraphs.unwrap_or(false),
             resumable: self.stream_resumable.unwrap_or(false),
             webhook: self.webhook.clone(),
             by: self.by.clone(),

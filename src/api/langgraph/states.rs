@@ -30,12 +30,14 @@ pub(super) fn place(id: &str) -> Result<Place, Refusal> {
 }
 
 /// The state of that id.
-async fn state_of(app: &App, thread: &ThreadId, id: &str) -> Result<Value, Refusal> {
+async fn state_of(app: &App, thread: &ThreadId, id: &str, deep: bool) -> Result<Value, Refusal> {
     let place = place(id)?;
-    let mut history = History::open(app, thread).await?;
+    let mut history = History::open(app, thread).await?.with_subgraphs(deep);
     let moment = history.at(place.seq).await?;
-    let moment =
-        moment.filter(|m| m.place(place.input) == place && m.faces().contains(&place.input));
+    let moment = moment.filter(|m| {
+        let named = m.place(place.input) == place && m.faces().contains(&place.input);
+        named && !history.is_taken_back(m)
+    });
     match moment {
         Some(moment) => history.shown(&moment, place.input).await,
         None => Err(Refusal::missing(format!("Checkpoint {id} not found"))),
@@ -45,8 +47,9 @@ async fn state_of(app: &App, thread: &ThreadId, id: &str) -> Result<Value, Refus
 /// What a state is asked for with.
 #[derive(Debug, Deserialize)]
 pub(in crate::api) struct StateParams {
-    #[serde(default, rename = "subgraphs")]
-    _subgraphs: Option<bool>,
+    /// Whether the states of subgraphs are shown with the tasks that call them.
+    #[serde(default)]
+    subgraphs: Option<bool>,
 }
 
 /// The newest state of a thread.
@@ -61,14 +64,14 @@ pub(in crate::api) struct StateParams {
 pub(in crate::api) async fn newest(
     State(app): State<App>,
     Path(thread): Path<String>,
-    Params(_params): Params<StateParams>,
+    Params(params): Params<StateParams>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
-    newest_of(&app, &thread).await.map(Json)
+    newest_of(&app, &thread, params.subgraphs.unwrap_or(false)).await.map(Json)
 }
 
-async fn newest_of(app: &App, thread: &ThreadId) -> Result<Value, Refusal> {
-    let mut history = History::open(app, thread).await?;
+async fn newest_of(app: &App, thread: &ThreadId, deep: bool) -> Result<Value, Refusal> {
+    let mut history = History::open(app, thread).await?.with_subgraphs(deep);
     match history.newest().await? {
         Some(moment) => history.shown(&moment, false).await,
         None => Ok(empty()),
@@ -88,10 +91,11 @@ async fn newest_of(app: &App, thread: &ThreadId) -> Result<Value, Refusal> {
 pub(in crate::api) async fn at(
     State(app): State<App>,
     Path((thread, checkpoint)): Path<(String, String)>,
-    Params(_params): Params<StateParams>,
+    Params(params): Params<StateParams>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
-    let mut state = state_of(&app, &thread, &checkpoint).await?;
+    let deep = params.subgraphs.unwrap_or(false);
+    let mut state = state_of(&app, &thread, &checkpoint, deep).await?;
     // The original repeats what it was asked with, which has no namespace.
     if let Some(checkpoint) = state["checkpoint"].as_object_mut() {
         checkpoint.remove("checkpoint_ns");
@@ -133,6 +137,9 @@ impl CheckpointConfig {
 pub(in crate::api) struct StateRequest {
     /// The state.
     checkpoint: CheckpointConfig,
+    /// Whether the states of subgraphs are shown with the tasks that call them.
+    #[serde(default)]
+    subgraphs: Option<bool>,
 }
 
 /// A state of a thread.
@@ -147,9 +154,10 @@ pub(in crate::api) async fn at_checkpoint(
     Input(request): Input<StateRequest>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
+    let deep = request.subgraphs.unwrap_or(false);
     match request.checkpoint.id(&thread)? {
-        Some(id) => state_of(&app, &thread, id).await.map(Json),
-        None => newest_of(&app, &thread).await.map(Json),
+        Some(id) => state_of(&app, &thread, id, deep).await.map(Json),
+        None => newest_of(&app, &thread, deep).await.map(Json),
     }
 }
 
