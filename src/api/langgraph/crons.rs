@@ -262,7 +262,7 @@ async fn found(agent: &Agent, search: &CronSearch) -> Result<Vec<CronRecord>, Re
 #[utoipa::path(
     post, path = "/runs/crons/search", tag = "crons", request_body = CronSearch,
     responses(
-        (status = 200, body = Vec<Object>, description = "Crons; only the fields of `select`, where it is given"),
+        (status = 200, body = ref("#/components/schemas/Crons"), description = "Crons; only the fields of `select`, where it is given"),
         (status = 422, body = Detail),
     ),
 )]

@@ -43,6 +43,8 @@ pub(super) struct Translator {
     /// Id of the state that was sent last.
     parent_id: Option<String>,
     paths: Paths,
+    /// The values that were sent last.
+    sent: Option<Value>,
     /// Calls of subgraphs that go on, by path, with the values that were sent of them.
     calls: BTreeMap<String, Value>,
     /// Calls that are over as soon as the state they led to was sent.
@@ -58,6 +60,7 @@ impl Translator {
         Self {
             app: app.clone(),
             paths: Paths::new(&run.thread, &execution.run, shape),
+            sent: None,
             calls: BTreeMap::new(),
             leaving: Vec::new(),
             talks: Talks::default(),
@@ -323,10 +326,15 @@ impl Translator {
     }
 
     fn say_state(&mut self, state: &ThreadState) {
-        let app = self.app.clone();
         self.say_calls(state);
-        self.say(Mode::Values, "values", "", || json!(answered(&app, state)));
-        self.say_checkpoint(state, None);
+        let values = json!(answered(&self.app, state));
+        // A superstep of a subgraph is none of the graph's own.
+        let inner = !self.calls.is_empty() && self.sent.as_ref() == Some(&values);
+        if !inner {
+            self.say(Mode::Values, "values", "", || values.clone());
+            self.say_checkpoint(state, None);
+        }
+        self.sent = Some(values);
     }
 
     /// What the calls of subgraphs that go on stand at, as far as that changed.

@@ -296,6 +296,7 @@ async fn start(
         multitask: if asks { Multitask::Interrupt } else { Multitask::Enqueue },
         pauses: Pauses { before: order.before.clone(), after: order.after.clone() },
         from,
+        supersteps_max: order.supersteps_max,
     };
     Ok(app.agent().start_run(&run.thread, request).await?)
 }

@@ -29,7 +29,8 @@ pub(in crate::api) struct RunRequest {
     command: Option<Command>,
     #[serde(default)]
     metadata: Option<Map<String, Value>>,
-    /// `configurable`: values for the graph's context that it declares; `tags`. The graph's own limits bound its steps.
+    /// `configurable`: values for the graph's context that it declares; `tags`; `recursion_limit`: most supersteps of a run that begins, where
+    /// the graph's own limits allow more.
     #[serde(default)]
     config: Option<Map<String, Value>>,
     /// Read-only values that the graph declares.
@@ -247,7 +248,7 @@ impl RunRequest {
         if self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
             return Err(Refusal::invalid("`feedback_keys`: there is no LangSmith here"));
         }
-        Ok(())
+        self.supersteps_max(&Map::new()).map(drop)
     }
 
     /// Where the webhook goes.
@@ -369,6 +370,15 @@ impl RunRequest {
         Ok(Value::Object(config))
     }
 
+    /// Most supersteps of a run: what the request says, or else its assistant.
+    fn supersteps_max(&self, given: &Map<String, Value>) -> Result<Option<u64>, Refusal> {
+        let own = self.config.as_ref().and_then(|config| config.get("recursion_limit"));
+        let limit = own.or_else(|| given.get("recursion_limit")).filter(|limit| !limit.is_null());
+        let whole = |limit: &Value| limit.as_u64().filter(|limit| *limit > 0);
+        let refused = || Refusal::invalid("`config.recursion_limit` is a whole number above 0");
+        limit.map(|limit| whole(limit).ok_or_else(refused)).transpose()
+    }
+
     /// Id of the state to begin at.
     fn begin_at(&self, thread: &ThreadId) -> Result<Option<String>, Refusal> {
         let named = self.checkpoint.as_ref().map(|name| name.id(thread)).transpose()?.flatten();
@@ -423,6 +433,7 @@ impl RunRequest {
             context,
             before: self.interrupt_before.as_ref().map(Nodes::names).unwrap_or_default(),
             after: self.interrupt_after.as_ref().map(Nodes::names).unwrap_or_default(),
+            supersteps_max: self.supersteps_max(config)?,
             checkpoint: self.begin_at(thread)?,
             from: None,
             modes: BTreeSet::new(),

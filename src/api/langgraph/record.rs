@@ -117,6 +117,9 @@ pub(super) struct Order {
     pub(super) context: Map<String, Value>,
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
+    /// Most supersteps that it may take.
+    #[serde(default)]
+    pub(super) supersteps_max: Option<u64>,
     /// Id of the state to begin at.
     pub(super) checkpoint: Option<String>,
     /// Seq of the checkpoint to begin on: what came after was taken back.

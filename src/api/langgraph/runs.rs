@@ -95,7 +95,7 @@ pub(in crate::api) async fn create_batch(
     post, path = "/threads/{thread_id}/runs/wait", tag = "runs", request_body = RunRequest,
     params(("thread_id" = String, Path, description = "The thread")),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/RunOutput")),
         (status = "4XX", body = Detail),
         (status = 503, description = "The server is stopping", body = Detail),
     ),
@@ -112,7 +112,7 @@ pub(in crate::api) async fn wait(
 #[utoipa::path(
     post, path = "/runs/wait", tag = "runs", request_body = RunRequest,
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/RunOutput")),
         (status = "4XX", body = Detail),
         (status = 503, description = "The server is stopping", body = Detail),
     ),
@@ -145,7 +145,7 @@ async fn waited(
         ("run_id" = String, Path, description = "The run"),
         ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the run is cancelled when the one who waits goes"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/RunOutput")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn join(
     State(app): State<App>,

@@ -59,7 +59,7 @@ pub(in crate::api) struct StateParams {
         ("thread_id" = String, Path, description = "The thread"),
         ("subgraphs" = Option<bool>, Query, description = "Whether the states of subgraphs are wanted"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn newest(
     State(app): State<App>,
@@ -86,7 +86,7 @@ async fn newest_of(app: &App, thread: &ThreadId, deep: bool) -> Result<Value, Re
         ("checkpoint_id" = String, Path, description = "The state"),
         ("subgraphs" = Option<bool>, Query, description = "Whether the states of subgraphs are wanted"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn at(
     State(app): State<App>,
@@ -146,7 +146,7 @@ pub(in crate::api) struct StateRequest {
 #[utoipa::path(
     post, path = "/threads/{thread_id}/state/checkpoint", tag = "threads", request_body = StateRequest,
     params(("thread_id" = String, Path, description = "The thread")),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn at_checkpoint(
     State(app): State<App>,
@@ -254,7 +254,7 @@ async fn listed(app: &App, thread: &ThreadId, request: HistoryRequest) -> Result
 #[utoipa::path(
     post, path = "/threads/{thread_id}/history", tag = "threads", request_body = HistoryRequest,
     params(("thread_id" = String, Path, description = "The thread")),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadStates")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn history(
     State(app): State<App>,
@@ -273,7 +273,7 @@ pub(in crate::api) async fn history(
         ("limit" = Option<usize>, Query, description = "At most so many, 1 to 1000"),
         ("before" = Option<String>, Query, description = "Those before this one"),
     ),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadStates")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn history_of(
     State(app): State<App>,

@@ -389,7 +389,7 @@ async fn found(
 #[utoipa::path(
     post, path = "/threads/search", tag = "threads", request_body = ThreadSearch,
     responses(
-        (status = 200, body = Vec<Object>, description = "Threads; only the fields of `select`, where it is given"),
+        (status = 200, body = ref("#/components/schemas/Threads"), description = "Threads; only the fields of `select`, where it is given"),
         (status = 422, body = Detail),
     ),
 )]

@@ -67,7 +67,7 @@ const TABLE: [(&str, &str, Scope); 80] = [
     ("POST", "/graphs/check", Scope::Read),
     ("POST", "/keys", Scope::Admin),
     // Which tools there are, and that none has consent, is said when the server starts.
-    ("POST", "/mcp", Scope::Operate),
+    ("POST", "/mcp", Scope::Read),
     ("POST", "/metrics/collect", Scope::Operate),
     ("POST", "/optimize", Scope::Operate),
     ("POST", "/optimize/batch", Scope::Operate),

@@ -92,7 +92,12 @@ fn every_refusal_lists_its_codes_under_the_status_they_have() {
         for (status, response) in operation["responses"].as_object().unwrap() {
             // What refuses a message of MCP is a library, in words alone.
             let words = response["content"]["text/plain"].is_object();
-            if !status.starts_with('4') || words {
+            // A failure that is told in an answer's own shape has its code in there.
+            let media = response["content"].as_object().into_iter().flatten();
+            let mut forms = media.filter_map(|(_, media)| media["schema"]["$ref"].as_str());
+            let told = forms.any(|f| f.ends_with("/ProblemDetails") || f.ends_with("/Detail"));
+            let failed = status.starts_with('5') && told;
+            if !(status.starts_with('4') || failed) || words {
                 continue;
             }
             let codes = response["x-codes"].as_array().cloned().unwrap_or_default();

@@ -8,6 +8,7 @@ mod graphs;
 mod help;
 mod keys;
 mod scenarios;
+mod serving;
 mod store;
 pub mod support;
 mod trouble;

@@ -128,7 +128,8 @@ async fn runs_that_were_missed_while_no_server_was_there_are_made_up_for_once() 
     clock.is_awaited(nine(2 * 24 * 60 + 31)).await;
     let runs = ended(&served, &thread, 1).await;
     assert_eq!(runs.as_array().unwrap().len(), 1);
-    let (_, shown) = served.get(&format!("/runs/crons/{}", made["cron_id"].as_str().unwrap())).await;
+    let (_, shown) =
+        served.get(&format!("/runs/crons/{}", made["cron_id"].as_str().unwrap())).await;
     assert_eq!(shown["next_run_date"], "2026-11-27T09:00:00.000000+00:00");
     served.stop().await;
 }

@@ -279,7 +279,7 @@ const TALKS: &str = "schema: graph/v1
 name: talks
 input: { n: { type: integer, optional: true } }
 state:
-  said: { type: string, optional: true }
+  said: string
 output: [n, said]
 nodes:
   a: { set: { n: \"{{ n | default(0) + 1 }}\" } }
@@ -293,7 +293,7 @@ name: calls
 input: { given: integer }
 state:
   found: integer
-  said: { type: string, optional: true }
+  said: string
 output: [found, said]
 nodes:
   before: { set: { given: \"{{ given + 1 }}\" } }
@@ -307,7 +307,7 @@ name: part
 input: { n: integer }
 state:
   twice: integer
-  said: { type: string, optional: true }
+  said: string
 output: [twice, said]
 nodes:
   double: { set: { twice: \"{{ n * 2 }}\" } }
@@ -320,7 +320,7 @@ const LATE: &str = "schema: graph/v1
 name: late
 input: { n: { type: integer, optional: true } }
 state:
-  said: { type: string, optional: true }
+  said: string
 output: [said]
 nodes:
   say: { agent: { prompt: say.md, output: string }, reads: [n], writes: said, timeout: 1s, retry: { max: 0 } }

@@ -52,7 +52,7 @@ fn scopes_of_the_operations_that_matter_most_are_as_agreed() {
         ("POST", "/api/v1/workflows/x/reject", "approve"),
         ("GET", "/api/v1/workflows/x", "read"),
         ("POST", "/task", "operate"),
-        ("POST", "/mcp", "operate"),
+        ("POST", "/mcp", "read"),
         ("POST", "/optimize/x/reject", "approve"),
         ("POST", "/rollout/x/abort", "operate"),
         ("POST", "/threads/x/state", "approve"),
