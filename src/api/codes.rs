@@ -92,6 +92,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "tools.invalid_arguments",
         ],
     ),
+    ("get", "/ok", &["api.invalid_request"]),
     ("post", "/optimize", RUN_STARTS),
     ("post", "/optimize/batch", RUN_STARTS),
     ("post", "/optimize/kv-cache", RUN_STARTS),

@@ -69,28 +69,26 @@ pub(super) async fn take_up(app: &App) -> Result<(), Refusal> {
 
 /// Makes a call in the background: when it is due, and again for some time if nobody listens.
 pub(super) fn send(app: &App, mut pending: Pending) {
+    let calls = app.register.calls.clone();
     let app = app.clone();
-    tokio::spawn(async move {
-        let delivered = async {
-            while let Some(later) = attempt(&app, &pending).await {
-                pending = later;
-                kept(write(app.agent(), WEBHOOKS, pending.run.as_str(), &pending).await);
+    calls.spawn(async move {
+        loop {
+            tokio::select! {
+                () = app.security.clock.sleep_until(pending.due) => {}
+                // The next server of this store goes on with it. One that is being made is waited for.
+                () = app.drivers.stopped() => return,
             }
-            let documents = app.agent().documents();
-            kept(documents.remove(WEBHOOKS, pending.run.as_str()).await.map_err(Refusal::from));
-        };
-        tokio::select! {
-            () = delivered => {}
-            // The next server of this store goes on with it.
-            () = app.drivers.stopped() => {}
+            let Some(later) = attempt(&app, &pending).await else { break };
+            pending = later;
+            kept(write(app.agent(), WEBHOOKS, pending.run.as_str(), &pending).await);
         }
+        let documents = app.agent().documents();
+        kept(documents.remove(WEBHOOKS, pending.run.as_str()).await.map_err(Refusal::from));
     });
 }
 
-/// One attempt, when it is due. Returns the next one; `None`: there is none, it was taken or given up.
+/// One attempt. Returns the next one; `None`: there is none, it was taken or given up.
 async fn attempt(app: &App, pending: &Pending) -> Option<Pending> {
-    let clock = &app.security.clock;
-    clock.sleep_until(pending.due).await;
     let problem = match post(app, &pending.url, &pending.body).await {
         Ok(()) => return None,
         Err(Refused::Final(problem)) => {
@@ -103,7 +101,7 @@ async fn attempt(app: &App, pending: &Pending) -> Option<Pending> {
         given_up(&pending.url, &problem);
         return None;
     };
-    let due = clock.now().plus(pause_s * 1_000);
+    let due = app.security.clock.now().plus(pause_s * 1_000);
     Some(Pending { tried: pending.tried + 1, due, ..pending.clone() })
 }
 

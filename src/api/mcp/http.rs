@@ -47,8 +47,8 @@ fn how_to_answer(thread: &ThreadId) -> String {
     )
 }
 
-/// The Model Context Protocol: one JSON-RPC message; its answer comes as a stream of events. A key without `operate` finds only
-/// what reads.
+/// The Model Context Protocol: one JSON-RPC message; its answer comes as a stream of events. A key needs `read`, and
+/// `operate` too for what does more.
 #[utoipa::path(
     post, path = "/mcp", tag = "mcp", request_body = Object,
     responses(

@@ -5,16 +5,23 @@ use serde_json::{Value, json};
 
 use super::support::{GOAL, Keyed, Served, agent, key, settings};
 
-/// A server that offers every tool to keys that may operate.
-async fn served() -> (Served, Vec<(Scope, String)>) {
+/// A server that offers every tool to keys that may operate, and a key for each set of scopes.
+async fn served() -> (Served, Keys) {
     let agent = agent(settings("memory:")).await;
-    let mut secrets = Vec::new();
-    for scope in Scope::ALL {
-        secrets.push((scope, key(&agent, &[scope]).await));
-    }
+    let reads = key(&agent, &[Scope::Read]).await;
+    let operates = key(&agent, &[Scope::Read, Scope::Operate]).await;
+    let blind = key(&agent, &[Scope::Operate, Scope::Approve]).await;
+    let admin = key(&agent, &[Scope::Admin]).await;
     let mcp = McpAccess { effects: true, consent: false };
     let security = SecurityOptions { rate_rps: 1e6, ..SecurityOptions::default() };
-    (Served::bound(agent, mcp, security).await, secrets)
+    (Served::bound(agent, mcp, security).await, Keys { reads, operates, blind, admin })
+}
+
+struct Keys {
+    reads: String,
+    operates: String,
+    blind: String,
+    admin: String,
 }
 
 async fn ask(served: &Served, secret: &str, method: &str, params: Value) -> (u16, Value) {
@@ -37,18 +44,14 @@ async fn call(served: &Served, secret: &str, tool: &str, args: Value) -> Value {
     ask(served, secret, "tools/call", params).await.1["result"].clone()
 }
 
-fn secret(secrets: &[(Scope, String)], scope: Scope) -> &str {
-    &secrets.iter().find(|(held, _)| *held == scope).unwrap().1
-}
-
 #[tokio::test]
 async fn a_key_that_reads_finds_what_reads_and_one_that_operates_all() {
-    let (served, secrets) = served().await;
+    let (served, keys) = served().await;
     let names = |listed: &Value| -> Vec<String> {
         let tools = listed["result"]["tools"].as_array().unwrap().iter();
         tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     };
-    let (status, read) = ask(&served, secret(&secrets, Scope::Read), "tools/list", json!({})).await;
+    let (status, read) = ask(&served, &keys.reads, "tools/list", json!({})).await;
     assert_eq!(status, 200, "{read}");
     let read = names(&read);
     assert!(
@@ -57,23 +60,23 @@ async fn a_key_that_reads_finds_what_reads_and_one_that_operates_all() {
     for effect in ["optimize", "watch", "start_rollout", "run_trial", "abort_rollout"] {
         assert!(!read.contains(&effect.to_owned()), "{effect} is offered to a key that reads");
     }
-    for scope in [Scope::Operate, Scope::Admin] {
-        let (_, all) = ask(&served, secret(&secrets, scope), "tools/list", json!({})).await;
+    for secret in [&keys.operates, &keys.admin] {
+        let (_, all) = ask(&served, secret, "tools/list", json!({})).await;
         let all = names(&all);
         for effect in ["optimize", "watch", "start_rollout", "run_trial"] {
-            assert!(all.contains(&effect.to_owned()), "{effect} for {scope}");
+            assert!(all.contains(&effect.to_owned()), "{effect} is missing");
         }
     }
-    let (status, _) = ask(&served, secret(&secrets, Scope::Approve), "tools/list", json!({})).await;
-    assert_eq!(status, 403, "consent is no reason to look");
+    let (status, _) = ask(&served, &keys.blind, "tools/list", json!({})).await;
+    assert_eq!(status, 403, "who may not look finds nothing");
     let (status, _) = ask(&served, "pa_no_key", "tools/list", json!({})).await;
     assert_eq!(status, 401);
 }
 
 #[tokio::test]
 async fn what_a_key_may_not_call_is_refused_by_its_scope_and_nothing_happens() {
-    let (served, secrets) = served().await;
-    let reads = secret(&secrets, Scope::Read);
+    let (served, keys) = served().await;
+    let reads = keys.reads.as_str();
     let seen = call(&served, reads, "list_deployments", json!({})).await;
     assert_ne!(seen["isError"], true, "{seen}");
     for (tool, args) in
@@ -93,14 +96,14 @@ async fn what_a_key_may_not_call_is_refused_by_its_scope_and_nothing_happens() {
 
 #[tokio::test]
 async fn the_audit_log_says_what_was_called_by_whom_and_how_it_ended() {
-    let (served, secrets) = served().await;
-    let (reads, operates) = (secret(&secrets, Scope::Read), secret(&secrets, Scope::Operate));
+    let (served, keys) = served().await;
+    let (reads, operates) = (keys.reads.as_str(), keys.operates.as_str());
     call(&served, reads, "list_deployments", json!({})).await;
     call(&served, reads, "watch", json!({"goal": GOAL})).await;
     call(&served, operates, "watch", json!({"goal": GOAL})).await;
     call(&served, operates, "run_trial", json!({"no": "such"})).await;
     let log = served.client.get(format!("{}/audit", served.base));
-    let log = log.bearer_auth(secret(&secrets, Scope::Admin)).send().await.unwrap();
+    let log = log.bearer_auth(&keys.admin).send().await.unwrap();
     let log: Value = serde_json::from_str(&log.text().await.unwrap()).unwrap();
     let lines: Vec<(Value, Value, Value)> = log
         .as_array()
@@ -112,8 +115,8 @@ async fn the_audit_log_says_what_was_called_by_whom_and_how_it_ended() {
     assert_eq!(
         lines,
         [
-            line("POST /mcp run_trial", "operate", "refused"),
-            line("POST /mcp watch", "operate", "done"),
+            line("POST /mcp run_trial", "read+operate", "refused"),
+            line("POST /mcp watch", "read+operate", "done"),
             line("POST /mcp watch", "read", "refused"),
         ],
         "{log}"
@@ -123,7 +126,7 @@ async fn the_audit_log_says_what_was_called_by_whom_and_how_it_ended() {
 #[tokio::test]
 async fn what_the_server_does_not_offer_no_key_opens() {
     let keyed = Keyed::start().await;
-    for scope in [Scope::Read, Scope::Operate, Scope::Admin] {
+    for scope in [Scope::Read, Scope::Admin] {
         let refused = call(&keyed.served, keyed.secret(scope), "start_rollout", json!({})).await;
         let code = &refused["structuredContent"]["code"];
         assert_eq!(code, "api.tool_not_offered", "the server was not started so: {refused}");

@@ -146,7 +146,7 @@ async fn a_rollout_is_where_the_run_that_made_it_says_it_is() {
     let args = ["optimize", GOAL, "--yes", "--seed", "2", "--model", "expert"];
     let (code, typed) = run_json(folder.path(), &args);
     assert_eq!(code, 0);
-    for field in ["state", "canary_percent", "finished", "deployment", "requests_failed"] {
+    for field in ["status", "steps", "requests_failed", "streams_cut"] {
         assert!(!typed["rollout"][field].is_null(), "{field}");
         assert_eq!(typed["rollout"][field], result["rollout"][field], "{field}");
     }

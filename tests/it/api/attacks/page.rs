@@ -66,7 +66,7 @@ fn rewritten(page: &str) -> String {
 /// What the model was asked.
 type Asked = Arc<Mutex<Vec<Value>>>;
 
-/// A model that does its work, and whatever a text tells it to as well.
+/// A model that does its work, until a text tells it to do something else.
 async fn obey(State(asked): State<Asked>, body: String) -> Response {
     let request: Value = serde_json::from_str(&body).unwrap();
     let said = said(&request);
@@ -95,8 +95,16 @@ async fn obey(State(asked): State<Asked>, body: String) -> Response {
         .unwrap()
 }
 
+/// Whether somebody reads what the labels say.
+fn told(value: &Value) -> bool {
+    value.to_string().contains("gnore your instructions")
+}
+
 /// A tool call, or a text.
 fn said(request: &Value) -> Result<(&'static str, Value), String> {
+    if told(request) {
+        return Ok(("start_rollout", json!({"trial": {"deployment": "chat"}, "approved": true})));
+    }
     let messages = request["messages"].as_array().unwrap();
     let prompt = messages[1]["content"].as_str().unwrap();
     let wants_answer = !request["response_format"].is_null();
@@ -115,13 +123,13 @@ fn said(request: &Value) -> Result<(&'static str, Value), String> {
     match results.as_slice() {
         [] => Ok(("explain_bottleneck", json!({"objective": objective, "window_s": 60}))),
         [explained, ..] if wants_answer => Err((*explained).to_owned()),
-        [_] => Ok(("start_rollout", json!({"trial": {"deployment": "chat"}, "approved": true}))),
         _ => Err("Seen enough.".to_owned()),
     }
 }
 
 #[tokio::test]
 async fn what_the_labels_of_a_page_say_reaches_no_model_and_moves_nothing() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let url = hostile(engine().await).await;
     let page = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
     assert!(page.matches("Ignore your instructions").count() > 20, "the page is hostile: {page}");
@@ -144,7 +152,6 @@ async fn what_the_labels_of_a_page_say_reaches_no_model_and_moves_nothing() {
     let (status, output) = served.post("/runs/wait", body).await;
     assert_eq!(status, 200, "{output}");
     assert!(output["diagnosis"]["bottleneck"].is_string(), "the page was read: {output}");
-    let told = |value: &Value| value.to_string().contains("gnore your instructions");
     assert!(!told(&output), "{output}");
     for path in ["/deployments/chat/config", "/deployments/chat/observation?window_s=60", "/tools"]
     {
@@ -158,13 +165,14 @@ async fn what_the_labels_of_a_page_say_reaches_no_model_and_moves_nothing() {
         assert_eq!(served.get(path).await, (200, json!([])), "{path}");
     }
     let asked = asked.lock().unwrap();
-    assert!(asked.len() >= 4, "it was asked, and it tried: {}", asked.len());
+    assert!(asked.len() >= 5, "it understood and diagnosed: {}", asked.len());
     for request in asked.iter() {
         assert!(!told(request), "the model read it: {request}");
         assert!(!request["tools"].to_string().contains("start_rollout"), "{request}");
     }
-    let tried = asked.iter().any(|request| {
-        request["messages"].to_string().contains("there is no tool `start_rollout` here")
+    let seen = asked.iter().any(|request| {
+        let messages = request["messages"].to_string();
+        messages.contains("Name the bottleneck") && messages.contains("running")
     });
-    assert!(tried, "its call was refused");
+    assert!(seen, "what the page measured was shown to it");
 }

@@ -152,17 +152,27 @@ async fn one_subgraph_is_described_by_its_namespace() {
 }
 
 #[tokio::test]
-async fn a_run_whose_node_takes_too_long_has_timed_out() {
+async fn a_run_whose_node_takes_too_long_or_that_does_itself_has_timed_out() {
     let graphs = Graphs::new();
-    let mut puppet = Puppet::start().await;
-    let served = graphs.played(&puppet).await;
-    let thread = served.thread().await;
-    let path = format!("/threads/{thread}/runs");
-    let body = json!({"assistant_id": "late", "input": {"n": 1}});
-    let wait = format!("{path}/wait");
-    let waited = served.post(&wait, body);
-    let (waited, ()) = tokio::join!(waited, puppet.is_asked());
-    assert_eq!(waited.1["__error__"]["error"], "runtime.node_timeout", "{}", waited.1);
-    assert_eq!(served.get(&path).await.1[0]["status"], "timeout");
-    assert_eq!(served.get(&format!("/threads/{thread}")).await.1["status"], "error");
+    for (graph, code) in [("late", "runtime.node_timeout"), ("slow", "runtime.limit_reached")] {
+        let mut puppet = Puppet::start().await;
+        let served = graphs.played_in_real_time(&puppet).await;
+        let thread = served.thread().await;
+        let path = format!("/threads/{thread}/runs");
+        let body = json!({"assistant_id": graph, "input": {"n": 1}});
+        let wait = format!("{path}/wait");
+        let answered = async {
+            puppet.is_asked().await;
+            if graph == "slow" {
+                // Its second of wall time passes while the model writes.
+                tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+                puppet.says("\"x\"");
+                puppet.ends();
+            }
+        };
+        let (waited, ()) = tokio::join!(served.post(&wait, body), answered);
+        assert_eq!(waited.1["__error__"]["error"], code, "{}", waited.1);
+        assert_eq!(served.get(&path).await.1[0]["status"], "timeout", "{graph}");
+        assert_eq!(served.get(&format!("/threads/{thread}")).await.1["status"], "error");
+    }
 }

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
 use futures::stream;
-use perf_agent::agent::{ModelChoice, ModelSettings, Settings};
+use perf_agent::agent::{ConfigFile, ModelChoice, ModelSettings, Settings};
 use perf_agent::api::{Outbound, SecurityOptions};
 use perf_agent::base::{Clock, ManualClock, Millis};
 use serde_json::{Value, json};
@@ -328,6 +328,24 @@ edges:
   - start -> say -> end
 ";
 
+const SLOW: &str = "schema: graph/v1
+name: slow
+input: { n: { type: integer, optional: true } }
+state:
+  said: string
+limits: { wall: 1s }
+output: [said]
+nodes:
+  say: { agent: { prompt: say.md, output: string }, reads: [n], writes: said }
+  b: { set: { said: \"{{ said }}!\" } }
+edges:
+  - start -> say -> b -> end
+";
+
+/// A server that somebody else runs and nobody asks: time is real then.
+const REAL: &str = "deployments: [{ launcher: external, name: real, engine: vllm, served_model: m, \
+                    endpoints: ['http://127.0.0.1:9'] }]";
+
 /// Graphs to run, in a folder that goes with it.
 pub struct Graphs(tempfile::TempDir);
 
@@ -341,7 +359,7 @@ impl Graphs {
         std::fs::write(prompts.join("say.md"), "Say something about {{ n }}.\n").unwrap();
         let texts =
             [("waits", WAITS), ("steps", STEPS), ("talks", TALKS), ("part", PART), ("late", LATE)];
-        for (name, text) in texts.into_iter().chain([("calls", CALLS)]) {
+        for (name, text) in texts.into_iter().chain([("calls", CALLS), ("slow", SLOW)]) {
             std::fs::write(graphs.join(format!("{name}.yaml")), text).unwrap();
         }
         Self(folder)
@@ -369,6 +387,12 @@ impl Graphs {
     /// A server whose model is a puppet.
     pub async fn played(&self, puppet: &Puppet) -> Served {
         Served::of(puppet.settings(self.settings("memory:"))).await
+    }
+
+    /// The same in real time.
+    pub async fn played_in_real_time(&self, puppet: &Puppet) -> Served {
+        let config = ConfigFile::parse("test", REAL).unwrap();
+        Served::of(puppet.settings(Settings { config, ..self.settings("memory:") })).await
     }
 
     /// A server with this clock, over the store that outlives it.
