@@ -59,7 +59,15 @@ fn some_observation() -> Value {
                 "type": "object",
                 "properties": {
                     "deployment": {"type": "string"},
-                    "error": {"$ref": "#/components/schemas/ProblemDetails"},
+                    "error": {
+                        "type": "object",
+                        "properties": {
+                            "code": {"type": "string"},
+                            "message": {"type": "string"},
+                            "hint": {"type": "string"},
+                        },
+                        "required": ["code", "message"],
+                    },
                 },
                 "required": ["deployment", "error"],
             },
