@@ -141,11 +141,8 @@ impl CheckpointStore for NoStore {
     async fn threads(&self, _: usize) -> Result<Vec<ThreadRow>, Problem> {
         Ok(Vec::new())
     }
-    async fn due(&self, _: Millis, _: usize) -> Result<Vec<ThreadId>, Problem> {
+    async fn wakes(&self, _: Millis, _: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
         Ok(Vec::new())
-    }
-    async fn next_wake(&self) -> Result<Option<Millis>, Problem> {
-        Ok(None)
     }
     async fn put_wake(&self, _: &ThreadId, _: Millis) -> Result<(), Problem> {
         Ok(())

@@ -152,10 +152,22 @@ fn text(letters: usize, seed: u64) -> String {
 }
 
 fn load(text: &str) -> Graph {
+    // Those of the wide graph are typed, so that the loader proves what flows where.
+    let tool = |output: Value| {
+        let args = json!({
+            "type": "object",
+            "properties": { "n": { "type": "integer" } },
+            "additionalProperties": false,
+        });
+        ToolFacts { effect: Effect::Read, approval: false, args, output }
+    };
+    let number = json!({ "type": "integer" });
+    let list = json!({ "type": "array", "items": number });
     let any =
         ToolFacts { effect: Effect::Read, approval: false, args: json!(true), output: json!(true) };
-    let vocabulary =
-        Vocabulary { tools: [("work".to_owned(), any)].into(), ..Vocabulary::default() };
+    let tools = [("work", any), ("count", tool(number)), ("gather", tool(list))];
+    let tools = tools.into_iter().map(|(name, facts)| (name.to_owned(), facts)).collect();
+    let vocabulary = Vocabulary { tools, ..Vocabulary::default() };
     let source = Source { file: "bench.yaml".to_owned(), text: text.to_owned() };
     graph::load(&source, &vocabulary).unwrap_or_else(|findings| panic!("{findings:#?}"))
 }
@@ -268,11 +280,15 @@ fn wide(nodes: usize) -> String {
         state += &format!(
             "  c{n}: {{ type: integer, default: 0 }}\n  t{n}: {{ type: {{ array: integer }}, reducer: append }}\n"
         );
-        for (node, writes) in
-            [("pick", "c"), ("plain", "t"), ("fork", "t"), ("side", "t"), ("meet", "c")]
-        {
+        for (node, tool, writes) in [
+            ("pick", "count", "c"),
+            ("plain", "gather", "t"),
+            ("fork", "gather", "t"),
+            ("side", "gather", "t"),
+            ("meet", "count", "c"),
+        ] {
             list += &format!(
-                "  {node}{n}: {{ tool: work, args: {{ n: \"{{{{ c{n} + 1 }}}}\" }}, reads: [c{n}, t{n}], writes: {writes}{n} }}\n"
+                "  {node}{n}: {{ tool: {tool}, args: {{ n: \"{{{{ c{n} + 1 }}}}\" }}, reads: [c{n}, t{n}], writes: {writes}{n} }}\n"
             );
         }
         edges += &format!(

@@ -9,6 +9,7 @@ use super::up::Host;
 use super::{Error, Settings, models, sources, targets};
 use crate::base::{Clock, Millis, SeededRng, SystemClock, ThreadId, stable_hash};
 use crate::domain::Objective;
+use crate::engine::Local;
 use crate::nodes::{Check, Factory, Parts};
 use crate::runtime::{Runtime, RuntimeParts};
 use crate::store;
@@ -20,6 +21,8 @@ const COMPLETION_TOKENS_MAX: u32 = 2_000;
 /// Everything an agent is made of.
 pub(super) struct Assembled {
     pub(super) runtime: Runtime,
+    /// Wakes its threads.
+    pub(super) engine: Arc<Local>,
     pub(super) registry: Arc<Registry>,
     /// Graphs and prompts of the moment.
     pub(super) shelf: Shelf,
@@ -69,18 +72,22 @@ pub(super) async fn assemble(
         completion_tokens_max: COMPLETION_TOKENS_MAX,
         checks: BTreeMap::from([("Objective".to_owned(), objective as Check)]),
     });
+    // A store that fails does so in real time, whatever the fleet's clock.
+    let engine = Local::new(store.checkpoints.clone(), fleet.clock.clone());
+    let engine = Arc::new(engine.with_pauses(Arc::new(SystemClock)));
     let runtime = Runtime::new(RuntimeParts {
         store: store.checkpoints.clone(),
         nodes: Arc::new(nodes),
         clock: fleet.clock.clone(),
         rng_seed: unique_seed(),
-        engine: None,
+        engine: Some(engine.clone()),
     });
     let (clock, simulated, hosts) = (fleet.clock, fleet.simulated, fleet.hosts);
     let model_line = chosen.line;
     let rng = Mutex::new(SeededRng::stream(unique_seed(), "thread ids"));
     Ok(Assembled {
         runtime,
+        engine,
         registry,
         shelf,
         clock,

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::sources::Texts;
 use super::{Agent, Error, Settings, graphs, sources};
-use crate::graph::Graph;
+use crate::graph::{Finding, Graph};
 use crate::tools::Registry;
 
 /// Graphs by name, and the prompts they may name.
@@ -17,6 +17,33 @@ use crate::tools::Registry;
 pub(super) struct Catalogue {
     pub(super) graphs: BTreeMap<String, Arc<Graph>>,
     pub(super) prompts: Texts,
+    /// Files that were refused, by name of graph or, where that cannot be told, by file.
+    pub(super) refused: BTreeMap<String, Refusal>,
+}
+
+/// Why a graph file was refused.
+#[derive(Clone)]
+pub(super) struct Refusal {
+    findings: Vec<Finding>,
+    rendered: String,
+}
+
+impl Catalogue {
+    /// A graph by name.
+    ///
+    /// Errors: why its file was refused, if it was; [`Error::UnknownGraph`].
+    pub(super) fn graph(&self, name: &str) -> Result<Arc<Graph>, Error> {
+        if let Some(graph) = self.graphs.get(name) {
+            return Ok(graph.clone());
+        }
+        if let Some(Refusal { findings, rendered }) = self.refused.get(name).cloned() {
+            return Err(Error::Graph { findings, rendered });
+        }
+        let graphs = self.graphs.keys().cloned();
+        let refused = self.refused.keys().map(|refused| format!("{refused} (refused)"));
+        let known = graphs.chain(refused).collect::<Vec<_>>().join(", ");
+        Err(Error::UnknownGraph { name: name.to_owned(), known })
+    }
 }
 
 /// The catalogue of the moment, and what the files looked like when it was read.
@@ -37,13 +64,20 @@ pub struct Reloaded {
 }
 
 impl Shelf {
-    /// Reads everything. Errors: a folder that cannot be read, the first file that is refused.
+    /// Reads everything. A file that is refused takes only its own graph away: who asks for that one learns why.
+    ///
+    /// Errors: a folder that cannot be read.
     pub(super) fn read(settings: &Settings, registry: &Registry) -> Result<Self, Error> {
         let seen = stamp(settings);
         let prompts = sources::prompts(settings.prompts.as_deref())?;
-        let graphs = graphs::load_all(settings, registry, &prompts)?;
+        let nothing = Catalogue::default();
+        let (graphs, refused) = graphs::load_what_is_valid(settings, registry, &prompts, &nothing)?;
+        for (graph, error) in &refused {
+            tracing::warn!(graph, %error, "its file is refused; the other graphs are there");
+        }
+        let refused = refusals(&refused);
         let system = Arc::new(ArcSwap::from_pointee(system_of(&prompts)));
-        let now = RwLock::new(Arc::new(Catalogue { graphs, prompts }));
+        let now = RwLock::new(Arc::new(Catalogue { graphs, prompts, refused }));
         Ok(Self { now, seen: Mutex::new(seen), system })
     }
 
@@ -97,14 +131,26 @@ impl Agent {
             .filter(|(name, graph)| before.graphs.get(*name).map(hash) != Some(hash(graph)))
             .map(|(name, _)| Reloaded { what: name.clone(), refused: None });
         let mut reloaded: Vec<Reloaded> = changed.collect();
+        let refusals = refusals(&refused);
         reloaded.extend(
             refused.into_iter().map(|(what, error)| Reloaded { what, refused: Some(error) }),
         );
         shelf.system.store(Arc::new(system_of(&prompts)));
-        let next = Arc::new(Catalogue { graphs, prompts });
+        let next = Arc::new(Catalogue { graphs, prompts, refused: refusals });
         *shelf.now.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(reloaded)
     }
+}
+
+fn refusals(refused: &[(String, Error)]) -> BTreeMap<String, Refusal> {
+    let why = |(name, error): &(String, Error)| match error {
+        Error::Graph { findings, rendered } => {
+            let (findings, rendered) = (findings.clone(), rendered.clone());
+            Some((name.clone(), Refusal { findings, rendered }))
+        }
+        _ => None,
+    };
+    refused.iter().filter_map(why).collect()
 }
 
 fn system_of(prompts: &Texts) -> String {

@@ -12,7 +12,10 @@ use super::assembly::{Assembled, assemble, unique_seed};
 use super::{
     Check, Drawing, Error, OptimizeResult, Settings, StartRequest, Started, doctor, graphs,
 };
-use crate::base::{Clock, EffectKey, Millis, RunId, SeededRng, SystemClock, ThreadId, stable_hash};
+use crate::base::{
+    Clock, Coded, EffectKey, Millis, RunId, SeededRng, SystemClock, ThreadId, stable_hash,
+};
+use crate::engine::Local;
 use crate::graph::{Case, Graph, Source};
 use crate::runtime::{
     self, Activate, Follow, Forgotten, Letter, Next, Posted, Retention, ThreadState, ThreadStatus,
@@ -30,8 +33,10 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Threads looked at for work that was left behind.
 pub(super) const THREADS_MAX: usize = 10_000;
 
-/// How often in a row the store may fail before a run is given up for now: nothing of it is lost.
-const STORE_RETRIES_MAX: u32 = 5;
+/// Pause before a store that failed is asked again [ms].
+const STORE_RETRY_MS: u64 = 1_000;
+/// How often a record is read again that somebody else wrote meanwhile.
+const RECORD_TRIES_MAX: usize = 5;
 
 /// A goal for one deployment.
 #[derive(Debug, Clone)]
@@ -138,20 +143,41 @@ impl Agent {
         thread: &ThreadId,
         stop: &CancellationToken,
     ) -> Result<ThreadState, Error> {
+        let began = self.sit_down().await?;
+        let rested = self.parts.engine.run_to_rest(self, thread, stop).await;
+        self.get_up(thread, began).await?;
+        rested.map_err(Error::Run)?;
+        self.state(thread).await
+    }
+
+    /// Work on a thread begins: what it works on is there. Returns when that was.
+    pub(super) async fn sit_down(&self) -> Result<Millis, Error> {
         let began = SystemClock.now();
         self.up().await?;
         for host in &self.parts.hosts {
             host.watch();
         }
-        let rested = self.drive(thread, stop).await;
+        Ok(began)
+    }
+
+    /// Work on a thread ends for now: what only it needed goes, and the time it took is added to the thread's.
+    pub(super) async fn get_up(&self, thread: &ThreadId, began: Millis) -> Result<(), Error> {
         for host in &self.parts.hosts {
             host.release().await;
         }
-        let mut started = started(&self.parts.store, thread).await?;
-        started.wall_s += SystemClock.now().since(began) as f64 / 1000.0;
-        self.keep_started(thread, &started).await?;
-        rested?;
-        self.state(thread).await
+        let took_s = SystemClock.now().since(began) as f64 / 1000.0;
+        let documents = &self.parts.store.documents;
+        // The thread's next run may be started in the same moment: its record must not be lost.
+        for _ in 0..RECORD_TRIES_MAX {
+            let (mut started, version) = started_version(&self.parts.store, thread).await?;
+            started.wall_s += took_s;
+            let value = json!(started);
+            let put = documents.put(STARTED, thread.as_str(), Some(version), value).await;
+            if put.map_err(Error::Run)?.is_some() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Makes sure that the deployments of this host serve users: server, proxy, table. What serves already is left alone.
@@ -173,47 +199,6 @@ impl Agent {
             lines.push(host.down().await?);
         }
         Ok(lines)
-    }
-
-    async fn drive(&self, thread: &ThreadId, stop: &CancellationToken) -> Result<(), Error> {
-        let mut failures = 0;
-        loop {
-            let next = self.parts.runtime.activate(thread, stop).await;
-            failures = if matches!(next, Next::RetryAfter(..)) { failures + 1 } else { 0 };
-            match next {
-                Next::Idle => return Ok(()),
-                Next::Again if stop.is_cancelled() => return Ok(()),
-                Next::Again => {}
-                Next::At(at) => {
-                    // A question that expires some day is no reason to stay: a person is asked now.
-                    if self.state(thread).await?.status == ThreadStatus::Interrupted {
-                        return Ok(());
-                    }
-                    // Nor must a simulated world run ahead of the person who paused its rollout.
-                    let services = self.parts.registry.services();
-                    if self.parts.simulated && tools::is_paused(services).await? {
-                        return Ok(());
-                    }
-                    tokio::select! {
-                        () = self.parts.clock.sleep_until(at) => {}
-                        () = stop.cancelled() => return Ok(()),
-                    }
-                }
-                Next::RetryAfter(_, problem)
-                    if failures > STORE_RETRIES_MAX || stop.is_cancelled() =>
-                {
-                    return Err(Error::Run(problem));
-                }
-                Next::RetryAfter(ms, problem) => {
-                    tracing::warn!(%problem, "the store failed; trying again");
-                    tokio::select! {
-                        () = SystemClock.sleep_ms(ms) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
-                Next::Dead(problem) => return Err(Error::Run(problem)),
-            }
-        }
     }
 
     /// Answers a thread's question.
@@ -260,22 +245,25 @@ impl Agent {
         Err(Error::UnknownThread(thread.to_string()))
     }
 
-    /// Unfinished threads of this agent's world: those that a process left behind.
+    /// Unfinished threads of this agent's world.
     pub(super) async fn unfinished(&self) -> Result<Vec<ThreadId>, Error> {
         let mut found = Vec::new();
         for row in self.threads(THREADS_MAX).await? {
-            if !matches!(row.status, ThreadStatus::Busy | ThreadStatus::Idle) {
-                continue;
-            }
-            match started(&self.parts.store, &row.thread).await {
-                Ok(started) if started.scope.as_ref() == Some(&self.scope) => {
-                    found.push(row.thread)
-                }
-                Ok(_) | Err(Error::UnknownThread(_)) => {}
-                Err(error) => return Err(error),
+            let is_open = matches!(row.status, ThreadStatus::Busy | ThreadStatus::Idle);
+            if is_open && self.is_own(&row.thread).await? {
+                found.push(row.thread);
             }
         }
         Ok(found)
+    }
+
+    /// Whether a thread belongs to this agent's world. Where fleets are simulated, each thread of the command line has its own.
+    pub(super) async fn is_own(&self, thread: &ThreadId) -> Result<bool, Error> {
+        match started(&self.parts.store, thread).await {
+            Ok(started) => Ok(started.scope.as_ref() == Some(&self.scope)),
+            Err(Error::UnknownThread(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every checkpoint of a thread, newest first.
@@ -382,6 +370,11 @@ impl Agent {
         Ok(graphs::draw(&*self.graph(graph)?, drawing))
     }
 
+    /// Draws the graph of a file.
+    pub fn draw_file(&self, path: &Path, drawing: Drawing) -> Result<String, Error> {
+        self.read_graph(path).map(|(graph, _)| graphs::draw(&graph, drawing))
+    }
+
     /// Checks a graph file; its name when it is fine.
     pub fn check_graph(&self, path: &Path) -> Result<String, Error> {
         self.read_graph(path).map(|(graph, _)| graph.name)
@@ -427,6 +420,11 @@ impl Agent {
         &self.parts.clock
     }
 
+    /// What wakes its threads.
+    pub(super) fn engine(&self) -> &Arc<Local> {
+        &self.parts.engine
+    }
+
     pub(super) fn parts(&self) -> &Assembled {
         &self.parts
     }
@@ -441,10 +439,7 @@ impl Agent {
     }
 
     pub(super) fn graph(&self, name: &str) -> Result<Arc<Graph>, Error> {
-        self.parts.shelf.now().graphs.get(name).cloned().ok_or_else(|| Error::UnknownGraph {
-            name: name.to_owned(),
-            known: self.graph_names().join(", "),
-        })
+        self.parts.shelf.now().graph(name)
     }
 
     pub(super) async fn keep_started(
@@ -455,6 +450,29 @@ impl Agent {
         let documents = &self.parts.store.documents;
         let kept = documents.put(STARTED, thread.as_str(), None, json!(started)).await;
         kept.map(|_| ()).map_err(Error::Run)
+    }
+}
+
+#[async_trait]
+impl Activate for Agent {
+    async fn activate(&self, thread: &ThreadId, stop: &CancellationToken) -> Next {
+        let next = self.parts.runtime.activate(thread, stop).await;
+        if !matches!(next, Next::At(_)) || !self.parts.simulated {
+            return next;
+        }
+        match self.waits_for_a_person(thread).await {
+            Ok(true) => Next::Held,
+            Ok(false) => next,
+            Err(error) => Next::RetryAfter(STORE_RETRY_MS, error.problem()),
+        }
+    }
+}
+
+impl Agent {
+    /// A simulated world must not run ahead of a person who is asked, nor of one who paused its rollout.
+    async fn waits_for_a_person(&self, thread: &ThreadId) -> Result<bool, Error> {
+        Ok(self.state(thread).await?.status == ThreadStatus::Interrupted
+            || tools::is_paused(self.parts.registry.services()).await?)
     }
 }
 
@@ -474,13 +492,20 @@ fn leave_out_answered(state: &mut ThreadState, letters: &[Posted]) {
 }
 
 pub(super) async fn started(store: &store::Store, thread: &ThreadId) -> Result<Started, Error> {
+    Ok(started_version(store, thread).await?.0)
+}
+
+/// How a thread's run was started, and the version of that record.
+async fn started_version(store: &store::Store, thread: &ThreadId) -> Result<(Started, u64), Error> {
     let document = store.documents.get(STARTED, thread.as_str()).await.map_err(Error::Run)?;
     let document = document.filter(|document| !document.value.is_null());
     let document = document.ok_or_else(|| Error::UnknownThread(thread.to_string()))?;
-    serde_json::from_value(document.value).map_err(|error| Error::Config {
+    let version = document.version;
+    let started = serde_json::from_value(document.value).map_err(|error| Error::Config {
         file: format!("thread {thread}"),
         detail: error.to_string(),
-    })
+    })?;
+    Ok((started, version))
 }
 
 /// A call by hand belongs to no run: nothing is remembered of it.

@@ -1,19 +1,23 @@
-//! Runs threads in the background: one driver per thread, whoever asks and however often.
+//! Runs threads in the background, woken by the engine, and tells whoever watches one when it rests.
 //!
-//! Drivers work on threads of their own, so that a search that keeps a core busy for seconds does not keep the caller
+//! They work on threads of their own, so that a search that keeps a core busy for seconds does not keep the caller
 //! from answering. A simulated fleet gets one worker: its world then has one history.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Agent, Error, Forgotten, Journal, JournalEntry};
-use crate::base::{Coded, Problem, RunId, ThreadId};
+use crate::base::{Coded, Millis, Problem, RunId, ThreadId};
+use crate::runtime::{Activate, Engine, Next, ThreadStatus};
 
+/// Pause before a store that failed is asked again [ms].
+const STORE_RETRY_MS: u64 = 1_000;
 /// Pause between two looks for what may be forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 
@@ -28,14 +32,17 @@ struct Shared {
     workers: Option<tokio::runtime::Runtime>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    at_work: Mutex<HashMap<ThreadId, Driver>>,
+    at_work: Mutex<HashMap<ThreadId, Work>>,
 }
 
-struct Driver {
-    /// Woken while it worked: it looks once more before it leaves.
+/// A thread from the moment it is woken until it rests.
+struct Work {
+    /// Woken since its activation began: there comes another one.
     again: bool,
+    /// When the first activation of this stretch began.
+    began: Option<Millis>,
     /// Closed when the thread rests; holds why it cannot go on, if so.
-    rest: watch::Receiver<Option<Problem>>,
+    resting: watch::Sender<Option<Problem>>,
 }
 
 /// A run as it happens.
@@ -63,8 +70,8 @@ pub enum Seen {
 impl Drivers {
     /// Drivers for `agent`. What an earlier process of the same world left unfinished goes on.
     ///
-    /// Errors: no worker could be started; a store that fails.
-    pub async fn start(agent: Agent) -> Result<Self, Error> {
+    /// Errors: no worker could be started.
+    pub fn start(agent: Agent) -> Result<Self, Error> {
         let workers = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(if agent.is_simulated() { 1 } else { 2 })
             .thread_name("driver")
@@ -80,10 +87,7 @@ impl Drivers {
         };
         let drivers = Self { shared: Arc::new(shared) };
         drivers.shared.keep_house();
-        for thread in drivers.shared.agent.unfinished().await? {
-            tracing::info!(%thread, "goes on where an earlier process left it");
-            drivers.wake(&thread);
-        }
+        drivers.shared.serve();
         Ok(drivers)
     }
 
@@ -97,7 +101,7 @@ impl Drivers {
         self.shared.at_work().len()
     }
 
-    /// Runs `thread` until it rests, unless that is being done already; then the driver looks once more at the end.
+    /// Runs `thread` until it rests, unless that is being done already; then it is looked at once more at the end.
     pub fn wake(&self, thread: &ThreadId) {
         self.shared.wake(thread);
     }
@@ -142,42 +146,84 @@ impl Drivers {
 }
 
 impl Shared {
-    fn wake(self: &Arc<Self>, thread: &ThreadId) -> watch::Receiver<Option<Problem>> {
-        let mut at_work = self.at_work();
-        if let Some(driver) = at_work.get_mut(thread) {
-            driver.again = true;
-            return driver.rest.clone();
-        }
-        let (resting, rest) = watch::channel(None);
-        if let Some(workers) = &self.workers {
-            at_work.insert(thread.clone(), Driver { again: false, rest: rest.clone() });
-            let work = self.clone().drive(thread.clone(), resting);
-            self.tasks.spawn_on(work, workers.handle());
-        }
+    fn wake(&self, thread: &ThreadId) -> watch::Receiver<Option<Problem>> {
+        let rest = {
+            let mut at_work = self.at_work();
+            let work = at_work.entry(thread.clone()).or_insert_with(Work::new);
+            work.again = true;
+            work.resting.subscribe()
+        };
+        self.agent.engine().call(thread);
         rest
     }
 
-    async fn drive(self: Arc<Self>, thread: ThreadId, resting: watch::Sender<Option<Problem>>) {
-        // Whatever ends this task, a panic in a node too, the next wake finds the seat free.
-        let seat = Seat { shared: &self, thread: &thread };
-        loop {
-            match self.agent.run_to_rest(&thread, &self.stop).await {
-                Ok(state) => {
-                    if let (Some(at), false) = (state.wake_at, self.agent.is_simulated()) {
-                        self.set_alarm(thread.clone(), at);
-                    }
-                }
+    /// Lets the engine activate threads until the stop: those that are woken, and those that an earlier process left.
+    fn serve(self: &Arc<Self>) {
+        let Some(workers) = &self.workers else { return };
+        let shared = self.clone();
+        let serve = async move {
+            let engine = shared.agent.engine().clone();
+            if let Err(error) = engine.serve(shared.clone(), shared.stop.clone()).await {
+                tracing::error!(code = error.code(), "threads are not woken any more: {error}");
+            }
+            let asleep: Vec<ThreadId> = shared.at_work().keys().cloned().collect();
+            for thread in asleep {
+                shared.rest(&thread, None).await;
+            }
+        };
+        self.tasks.spawn_on(serve, workers.handle());
+    }
+
+    /// The place of a thread that is to be activated. `None`: it is not this agent's.
+    async fn seat<'a>(&'a self, thread: &'a ThreadId) -> Result<Option<Seat<'a>>, Error> {
+        let is_known = self.at_work().contains_key(thread);
+        if !is_known && !self.agent.is_own(thread).await? {
+            return Ok(None);
+        }
+        let began = {
+            let mut at_work = self.at_work();
+            let work = at_work.entry(thread.clone()).or_insert_with(Work::new);
+            work.again = false;
+            work.began
+        };
+        let seat = Seat { shared: self, thread };
+        if began.is_none() {
+            let began = self.agent.sit_down().await?;
+            if let Some(work) = self.at_work().get_mut(thread) {
+                work.began = Some(began);
+            }
+        }
+        Ok(Some(seat))
+    }
+
+    /// Whether nothing happens to the thread by itself any more, as far as those are concerned who watch it.
+    async fn is_at_rest(&self, thread: &ThreadId, next: &Next) -> Result<bool, Error> {
+        match next {
+            Next::Idle | Next::Held | Next::Dead(_) => Ok(true),
+            Next::Again | Next::RetryAfter(..) => Ok(false),
+            // A question that expires some day: a person is asked now.
+            Next::At(_) => Ok(self.agent.state(thread).await?.status == ThreadStatus::Interrupted),
+        }
+    }
+
+    /// The thread rests: its watchers learn it, unless it was woken meanwhile.
+    async fn rest(&self, thread: &ThreadId, problem: Option<Problem>) {
+        let began = self.at_work().get_mut(thread).and_then(|work| work.began.take());
+        if let Some(began) = began {
+            match self.agent.get_up(thread, began).await {
                 // It was deleted as soon as its run was over, as those of stateless runs are.
-                Err(Error::UnknownThread(_)) => {}
+                Ok(()) | Err(Error::UnknownThread(_)) => {}
                 Err(error) => {
-                    let problem = error.problem();
-                    tracing::error!(%thread, code = problem.code, "{problem}");
-                    resting.send_replace(Some(problem));
+                    tracing::warn!(%thread, problem = %error.problem(), "the time a run took is not kept")
                 }
             }
-            if self.stop.is_cancelled() || !seat.called_again() {
-                return;
-            }
+        }
+        let mut at_work = self.at_work();
+        if let (Some(work), Some(problem)) = (at_work.get(thread), problem) {
+            work.resting.send_replace(Some(problem));
+        }
+        if at_work.get(thread).is_some_and(|work| !work.again) {
+            at_work.remove(thread);
         }
     }
 
@@ -207,20 +253,7 @@ impl Shared {
         self.tasks.spawn_on(keep, workers.handle());
     }
 
-    /// A question that nobody answers expires on a real clock. A simulated one must not run ahead of the person.
-    fn set_alarm(self: &Arc<Self>, thread: ThreadId, at: crate::base::Millis) {
-        let Some(workers) = &self.workers else { return };
-        let shared = self.clone();
-        let alarm = async move {
-            tokio::select! {
-                () = shared.agent.clock().sleep_until(at) => { shared.wake(&thread); }
-                () = shared.stop.cancelled() => {}
-            }
-        };
-        self.tasks.spawn_on(alarm, workers.handle());
-    }
-
-    fn at_work(&self) -> MutexGuard<'_, HashMap<ThreadId, Driver>> {
+    fn at_work(&self) -> MutexGuard<'_, HashMap<ThreadId, Work>> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -234,28 +267,53 @@ impl Drop for Shared {
     }
 }
 
-/// The place of a driver among those at work; dropping it leaves.
+#[async_trait]
+impl Activate for Shared {
+    async fn activate(&self, thread: &ThreadId, stop: &CancellationToken) -> Next {
+        let seat = match self.seat(thread).await {
+            Ok(Some(seat)) => seat,
+            Ok(None) => return Next::Held,
+            // The store.
+            Err(Error::Run(problem)) => return Next::RetryAfter(STORE_RETRY_MS, problem),
+            Err(error) => {
+                let problem = error.problem();
+                self.rest(thread, Some(problem.clone())).await;
+                return Next::Dead(problem);
+            }
+        };
+        let next = self.agent.activate(thread, stop).await;
+        let next = match self.is_at_rest(thread, &next).await {
+            Ok(false) => next,
+            Ok(true) => {
+                let problem = match &next {
+                    Next::Dead(problem) => Some(problem.clone()),
+                    _ => None,
+                };
+                self.rest(thread, problem).await;
+                next
+            }
+            Err(error) => Next::RetryAfter(STORE_RETRY_MS, error.problem()),
+        };
+        drop(seat);
+        next
+    }
+}
+
+impl Work {
+    fn new() -> Self {
+        Self { again: false, began: None, resting: watch::Sender::new(None) }
+    }
+}
+
+/// The place of a thread among those at work while it is activated.
 struct Seat<'a> {
     shared: &'a Shared,
     thread: &'a ThreadId,
 }
 
-impl Seat<'_> {
-    /// Whether the thread was woken meanwhile; if not, the seat is given up in the same moment.
-    fn called_again(&self) -> bool {
-        let mut at_work = self.shared.at_work();
-        let again =
-            at_work.get_mut(self.thread).is_some_and(|driver| std::mem::take(&mut driver.again));
-        if !again {
-            at_work.remove(self.thread);
-        }
-        again
-    }
-}
-
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        // After `called_again` said no, another driver may sit here already: only a panic leaves its own entry behind.
+        // Nobody would tell its watchers otherwise; the next wake finds the place free.
         if std::thread::panicking() {
             self.shared.at_work().remove(self.thread);
         }

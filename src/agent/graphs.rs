@@ -21,21 +21,7 @@ pub enum Drawing {
     Svg,
 }
 
-/// Every graph of the folder.
-///
-/// Errors: [`Error::Graph`] with every finding of the first file that is refused.
-pub(super) fn load_all(
-    settings: &Settings,
-    registry: &Registry,
-    prompts: &Texts,
-) -> Result<BTreeMap<String, Arc<Graph>>, Error> {
-    let mut vocabulary = vocabulary::vocabulary(registry, prompts);
-    load_in_order(sources::graphs(settings.graphs.as_deref())?, &mut vocabulary)?;
-    let graphs = vocabulary.graphs.into_iter();
-    Ok(graphs.map(|(name, graph)| (name, Arc::new(graph))).collect())
-}
-
-/// Like [`load_all`], but a file that is refused leaves the graph in force that was there `before`. Returns the graphs, and
+/// Every graph of the folder. A file that is refused leaves the graph in force that was there `before`. Returns the graphs, and
 /// what was refused by name of graph or file.
 pub(super) fn load_what_is_valid(
     settings: &Settings,
@@ -76,15 +62,6 @@ pub(super) fn what_is_valid(
     }
     let graphs = vocabulary.graphs.into_iter().map(|(name, graph)| (name, Arc::new(graph)));
     (graphs.collect(), refused)
-}
-
-/// Loads files into the vocabulary, those first that others need.
-fn load_in_order(sources: Vec<Source>, vocabulary: &mut graph::Vocabulary) -> Result<(), Error> {
-    for (source, _) in in_order(sources, vocabulary) {
-        let graph = load(&source, vocabulary)?;
-        vocabulary.graphs.insert(graph.name.clone(), graph);
-    }
-    Ok(())
 }
 
 /// Files in the order in which they can be loaded; those in a circle come last, and are noted as such.

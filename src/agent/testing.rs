@@ -86,7 +86,7 @@ async fn drive(
         match runtime.activate(thread, &stop).await {
             Next::Again => {}
             Next::At(at) => clock.sleep_until(at).await,
-            Next::Idle => {
+            Next::Idle | Next::Held => {
                 let held = runtime.state(thread).await?.is_some_and(|state| !state.held.is_empty());
                 if !held {
                     return Ok(Vec::new());

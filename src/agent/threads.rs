@@ -142,8 +142,14 @@ impl Agent {
 
     /// Cancels one run of a thread: the one that goes on, or one that is queued.
     pub async fn cancel_run(&self, thread: &ThreadId, run: &RunId) -> Result<(), Error> {
-        self.parts().runtime.cancel_run(thread, run, &self.settings().operator).await?;
-        Ok(self.parts().runtime.settle(thread).await?)
+        let runtime = &self.parts().runtime;
+        runtime.cancel_run(thread, run, &self.settings().operator).await?;
+        let goes_on = runtime.state(thread).await?.is_some_and(|state| state.run == *run);
+        // A queued one is taken back between two supersteps of the one before, which may take hours.
+        match goes_on {
+            true => Ok(runtime.settle(thread).await?),
+            false => Ok(runtime.settle_if_free(thread).await?),
+        }
     }
 
     /// A new thread with the history of `thread` up to checkpoint `seq` (`None`: all of it), held where it was open.

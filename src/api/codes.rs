@@ -22,7 +22,13 @@ const RULES: &[(&str, &str, &[&str])] = &[
     (
         "*",
         "/assistants*",
-        &["api.conflict", "api.invalid_request", "api.not_found", "agent.unknown_graph"],
+        &[
+            "api.conflict",
+            "api.invalid_request",
+            "api.not_found",
+            "agent.graph_refused",
+            "agent.unknown_graph",
+        ],
     ),
     ("*", "/checkpoints*", &["api.invalid_request"]),
     ("post", "/checkpoints/copy", &["api.thread_exists"]),
@@ -64,7 +70,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
         "/deployments/{name}",
         &["agent.declared", "agent.deployment_busy", "tools.unknown_deployment"],
     ),
-    ("get", "/graphs/*", &["agent.unknown_graph"]),
+    ("get", "/graphs/*", &["agent.graph_refused", "agent.unknown_graph"]),
     ("get", "/graphs/{name}/diagram", &["api.invalid_request"]),
     (
         "put",
@@ -160,6 +166,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "api.invalid_request",
             "api.task_exists",
             "api.unknown_deployment",
+            "agent.graph_refused",
             "agent.unknown_graph",
             "runtime.input_invalid",
             "serving.not_enough_history",
@@ -209,6 +216,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
 
 /// Starts of a tuning run.
 const RUN_STARTS: &[&str] = &[
+    "agent.graph_refused",
     "agent.unknown_graph",
     "api.idempotency_busy",
     "api.idempotency_in_doubt",
@@ -235,6 +243,7 @@ const ANSWERS: &[&str] = &[
 
 /// Threads and their runs, in LangGraph's protocol: the code is in the header `x-error-code`.
 const RUNS: &[&str] = &[
+    "agent.graph_refused",
     "agent.unknown_graph",
     "api.conflict",
     "api.invalid_request",

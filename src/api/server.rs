@@ -63,7 +63,7 @@ impl Server {
         let listen = listener.local_addr().map_err(taken)?;
         // Before any run goes on: it may need them.
         agent.take_up_deployments(&security.reach).await?;
-        let drivers = Drivers::start(agent).await?;
+        let drivers = Drivers::start(agent)?;
         let config: Option<Arc<str>> = options.config.map(Into::into);
         let app = App {
             mcp: mcp::service(drivers.clone(), options.mcp, config.clone()),

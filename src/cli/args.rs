@@ -270,7 +270,7 @@ pub enum Graph {
     },
     /// Draw a graph
     Show {
-        /// Name of a graph
+        /// Name of a graph, or a file
         graph: String,
         /// How
         #[arg(long, value_enum, default_value_t = Drawing::Ascii)]

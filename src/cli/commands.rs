@@ -68,6 +68,9 @@ async fn graph(common: &Common, command: &args::Graph) -> Result<Exit, Error> {
             let mut exit = Exit::Done;
             for file in files {
                 match agent.check_graph(file) {
+                    Ok(name) if is_json(common) => {
+                        println!("{}", json!({"file": file, "graph": name}));
+                    }
                     Ok(name) => println!("{}: graph `{name}` is fine", file.display()),
                     Err(error) => {
                         super::exit::report(&error, is_json(common));
@@ -85,7 +88,12 @@ async fn graph(common: &Common, command: &args::Graph) -> Result<Exit, Error> {
                 args::Drawing::Mermaid => Drawing::Mermaid,
                 args::Drawing::Svg => Drawing::Svg,
             };
-            println!("{}", agent.draw(graph, drawing)?);
+            let is_file = graph.ends_with(".yaml");
+            let drawn = match is_file {
+                true => agent.draw_file(std::path::Path::new(graph), drawing)?,
+                false => agent.draw(graph, drawing)?,
+            };
+            println!("{drawn}");
             Ok(Exit::Done)
         }
     }

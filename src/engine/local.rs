@@ -1,6 +1,5 @@
 //! The engine of one process: the store says what is due, the clock says when.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -10,30 +9,36 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::Desk;
 use crate::base::{Clock, Coded, Millis, Problem, ThreadId};
 use crate::runtime::{Activate, CheckpointStore, Engine, Error, Next, Status};
 
-/// How often threads are looked for that are ready and that nobody woke [ms].
+/// How often threads are looked for that are ready or due and that nobody woke [ms].
 const RECONCILE_MS: u64 = 15_000;
 /// A ready thread untouched for so long was forgotten [ms].
 const STALE_MS: u64 = 10_000;
-/// Threads that one look at the store brings.
+/// Timers are kept at hand up to this far ahead [ms]; what lies further stays a row of the store until a look finds it.
+const HORIZON_MS: u64 = 2 * RECONCILE_MS;
+/// Threads that one look at the store brings, at first.
 const BATCH: usize = 1_024;
 /// Pause before a store that failed is asked again [ms].
 const STORE_RETRY_MS: u64 = 1_000;
 /// How often a failing store is tried again before `run_to_rest` gives up.
 const RETRIES_MAX: u32 = 5;
 
+/// A call to wake a thread; not before a moment, if there is one.
+type Wake = (ThreadId, Option<Millis>);
+
 /// Wakes threads of one process.
 pub struct Local {
     store: Arc<dyn CheckpointStore>,
     clock: Arc<dyn Clock>,
-    wakes: mpsc::UnboundedSender<ThreadId>,
-    woken: Mutex<mpsc::UnboundedReceiver<ThreadId>>,
+    /// Time between two tries of a store that fails: real, where the threads' own clock is simulated.
+    pauses: Arc<dyn Clock>,
+    wakes: mpsc::UnboundedSender<Wake>,
+    woken: Mutex<mpsc::UnboundedReceiver<Wake>>,
     /// For those who wait for one thread without serving all.
     nudge: Notify,
-    /// A timer was set from outside.
-    replan: Notify,
 }
 
 /// Why a thread rests.
@@ -43,7 +48,7 @@ pub enum Rest {
     Over,
     /// It waits for a person.
     Person,
-    /// It waits for a signal.
+    /// It waits for a signal, or for whoever holds it.
     Signal,
     /// The caller stopped it.
     Stopped,
@@ -53,14 +58,25 @@ impl Local {
     /// An engine over `store`, by `clock`.
     pub fn new(store: Arc<dyn CheckpointStore>, clock: Arc<dyn Clock>) -> Self {
         let (wakes, woken) = mpsc::unbounded_channel();
-        Self {
-            store,
-            clock,
-            wakes,
-            woken: Mutex::new(woken),
-            nudge: Notify::new(),
-            replan: Notify::new(),
-        }
+        let (pauses, woken) = (clock.clone(), Mutex::new(woken));
+        Self { store, clock, pauses, wakes, woken, nudge: Notify::new() }
+    }
+
+    /// The same, with the pauses of a failing store taken by `pauses`.
+    #[must_use]
+    pub fn with_pauses(self, pauses: Arc<dyn Clock>) -> Self {
+        Self { pauses, ..self }
+    }
+
+    /// Activates `thread` soon: what is ready lies in the store already, so a restart finds it without this.
+    pub fn call(&self, thread: &ThreadId) {
+        self.send((thread.clone(), None));
+    }
+
+    fn send(&self, wake: Wake) {
+        // The receiver lives in `self`.
+        let _ = self.wakes.send(wake);
+        self.nudge.notify_waiters();
     }
 
     /// Activates one thread until its run is over, or waits for a person or a signal. Timers are slept through.
@@ -79,24 +95,27 @@ impl Local {
             nudged.as_mut().enable();
             let next = activate.activate(thread, stop).await;
             failures = if matches!(next, Next::RetryAfter(..)) { failures + 1 } else { 0 };
-            let until = match next {
+            let (clock, until) = match next {
                 Next::Dead(problem) => return Err(problem),
                 Next::RetryAfter(_, problem) if failures > RETRIES_MAX => return Err(problem),
                 _ if stop.is_cancelled() => return Ok(Rest::Stopped),
                 Next::Again => continue,
-                Next::RetryAfter(pause_ms, _) => self.clock.now().plus(pause_ms),
-                Next::Idle => return self.rest(thread).await,
+                Next::RetryAfter(pause_ms, problem) => {
+                    tracing::warn!(%thread, code = problem.code, "{problem}");
+                    (&self.pauses, self.pauses.now().plus(pause_ms))
+                }
+                Next::Idle | Next::Held => return self.rest(thread).await,
                 Next::At(at) => match self.rest(thread).await? {
                     // Its expiry alone would wake it: whoever called can ask the person.
                     Rest::Person => return Ok(Rest::Person),
-                    _ => at,
+                    _ => (&self.clock, at),
                 },
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Rest::Stopped),
                 () = nudged => {}
-                () = self.clock.sleep_until(until) => {}
+                () = clock.sleep_until(until) => {}
             }
         }
     }
@@ -114,20 +133,11 @@ impl Local {
 #[async_trait]
 impl Engine for Local {
     async fn wake(&self, thread: &ThreadId, not_before: Option<Millis>) -> Result<(), Error> {
-        match not_before {
-            // What is ready is in the store already: a restart finds it without this.
-            None => {
-                // The receiver lives in `self`.
-                let _ = self.wakes.send(thread.clone());
-                self.nudge.notify_waiters();
-                Ok(())
-            }
-            Some(at) => {
-                self.store.put_wake(thread, at).await?;
-                self.replan.notify_one();
-                Ok(())
-            }
+        if let Some(at) = not_before {
+            self.store.put_wake(thread, at).await?;
         }
+        self.send((thread.clone(), not_before));
+        Ok(())
     }
 
     async fn serve(
@@ -136,180 +146,103 @@ impl Engine for Local {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let mut woken = self.woken.lock().await;
-        let mut desk = Desk::new(activate, stop.clone());
-        // Whatever the store does, threads must not be left alone for it.
-        while let Err(error) = self.find_ready(&mut desk, Millis(u64::MAX)).await {
-            complain(&error);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                () = self.clock.sleep_ms(STORE_RETRY_MS) => {}
-            }
-        }
-        let mut look_again = self.clock.now().plus(RECONCILE_MS);
+        let mut running = JoinSet::new();
+        let mut desk = Desk::default();
         let simulated = self.clock.is_simulated();
-        let mut wake = None;
+        // At first everything that is ready is looked for: an earlier process left it behind.
+        let (mut looked, mut look_at) = (false, Some(self.pauses.now()));
+        let mut limit = BATCH;
         while !stop.is_cancelled() {
-            if std::mem::take(&mut desk.moved) {
-                wake = self.earliest(&desk).await.unwrap_or_else(|error| {
-                    complain(&error);
-                    Some(self.clock.now().plus(STORE_RETRY_MS))
-                });
+            if look_at.is_some_and(|at| at <= self.pauses.now()) {
+                let found = self.look(&mut desk, looked, limit).await;
+                let more = matches!(found, Ok(true));
+                // Some may stay ready for long, behind a run that waits: they must not hide the others.
+                limit = if more { limit * 2 } else { BATCH };
+                looked |= matches!(found, Ok(false));
+                look_at = self.next_look(found);
             }
+            desk.ring(self.clock.now(), self.pauses.now());
+            while let Some(thread) = desk.next_ready() {
+                running.spawn(activated(activate.clone(), thread, stop.clone()));
+            }
+            let timer = desk.next_timer();
             // Sleeping moves a simulated clock: not while a node is at work in it.
-            let may_sleep = wake.is_some() && (!simulated || desk.running.is_empty());
+            let may_sleep = timer.is_some() && looked && (!simulated || running.is_empty());
+            let pause = [desk.next_retry(), look_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(thread) = woken.recv() => desk.start(thread),
-                () = self.replan.notified() => desk.moved = true,
-                Some(done) = desk.running.join_next() => {
+                Some((thread, at)) = woken.recv() => desk.called(thread, at),
+                Some(done) = running.join_next() => {
                     if let Ok((thread, next)) = done {
-                        desk.ended(thread, next, self.clock.now());
-                    }
-                    desk.moved = true;
-                }
-                () = self.clock.sleep_until(wake.unwrap_or_default()), if may_sleep => {
-                    desk.start_due(self.clock.now());
-                    desk.moved = true;
-                    if let Err(error) = self.find_due(&mut desk).await {
-                        complain(&error);
-                        desk.moved = false;
-                        wake = Some(self.clock.now().plus(STORE_RETRY_MS));
+                        desk.ended(thread, next, self.pauses.now(), self.horizon());
                     }
                 }
-                () = self.clock.sleep_until(look_again), if !simulated => {
-                    let now = self.clock.now();
-                    look_again = now.plus(RECONCILE_MS);
-                    let stale = Millis(now.0.saturating_sub(STALE_MS));
-                    if let Err(error) = self.find_ready(&mut desk, stale).await {
-                        complain(&error);
-                        look_again = now.plus(STORE_RETRY_MS);
-                    }
-                }
+                () = self.pauses.sleep_until(pause.unwrap_or_default()), if pause.is_some() => {}
+                () = self.clock.sleep_until(timer.unwrap_or_default()), if may_sleep => {}
             }
         }
-        while desk.running.join_next().await.is_some() {}
+        while running.join_next().await.is_some() {}
         Ok(())
     }
 }
 
 impl Local {
-    /// Threads that are ready since before `older` and due ones: those that a crash or a lost wake left behind.
-    async fn find_ready(&self, desk: &mut Desk, older: Millis) -> Result<(), Error> {
-        for thread in self.store.stale_ready(older, BATCH).await? {
-            desk.start(thread);
-        }
-        self.find_due(desk).await
-    }
-
-    /// Threads whose timer has rung.
-    async fn find_due(&self, desk: &mut Desk) -> Result<(), Error> {
-        for thread in self.store.due(self.clock.now(), BATCH).await? {
-            desk.start(thread);
-        }
-        Ok(())
-    }
-
-    /// The earliest moment at which a thread that is not at work wants to be woken.
-    async fn earliest(&self, desk: &Desk) -> Result<Option<Millis>, Error> {
-        let retry = desk.later.first().map(|(at, _)| *at);
+    /// What the store knows and the desk does not: threads that are ready and that nobody woke, because a crash or a lost
+    /// wake left them behind, and timers. True if there may be more.
+    async fn look(&self, desk: &mut Desk, looked: bool, limit: usize) -> Result<bool, Error> {
         let now = self.clock.now();
-        let timer = match self.store.next_wake().await? {
-            // Due, and at work already: what it does next will be heard when it ends.
-            Some(at) if at <= now && !desk.busy.is_empty() => self.next_idle(desk, now).await?,
-            timer => timer,
-        };
-        Ok([retry, timer].into_iter().flatten().min())
+        let older = if looked { Millis(now.0.saturating_sub(STALE_MS)) } else { Millis(u64::MAX) };
+        let ready = self.store.stale_ready(older, limit).await?;
+        let timers = self.store.wakes(self.horizon(), limit).await?;
+        let more = ready.len() == limit || timers.len() == limit;
+        for thread in ready {
+            desk.found(thread);
+        }
+        for (at, thread) in timers {
+            if at <= now { desk.found(thread) } else { desk.expect(thread, at) }
+        }
+        Ok(more)
     }
 
-    async fn next_idle(&self, desk: &Desk, now: Millis) -> Result<Option<Millis>, Error> {
-        let due = self.store.due(now, BATCH).await?;
-        Ok(due.iter().any(|thread| !desk.busy.contains_key(thread)).then_some(now))
+    /// When to look next. A simulated clock is not moved for a look: nothing gets lost in one process.
+    fn next_look(&self, found: Result<bool, Error>) -> Option<Millis> {
+        let now = self.pauses.now();
+        match found {
+            Ok(true) => Some(now),
+            Ok(false) if self.clock.is_simulated() => None,
+            Ok(false) => Some(now.plus(RECONCILE_MS)),
+            Err(error) => {
+                tracing::warn!(
+                    code = error.code(),
+                    "threads are looked for again in a moment: {error}"
+                );
+                Some(now.plus(STORE_RETRY_MS))
+            }
+        }
+    }
+
+    /// Timers up to here are kept at hand.
+    fn horizon(&self) -> Millis {
+        if self.clock.is_simulated() { Millis(u64::MAX) } else { self.clock.now().plus(HORIZON_MS) }
     }
 }
 
-/// What is at work, and what comes after.
-struct Desk {
+/// One activation; a panic in it is the end of it.
+async fn activated(
     activate: Arc<dyn Activate>,
+    thread: ThreadId,
     stop: CancellationToken,
-    running: JoinSet<(ThreadId, Next)>,
-    /// At work; true: woken again meanwhile.
-    busy: HashMap<ThreadId, bool>,
-    /// To be tried again after a failure of the store.
-    later: BTreeSet<(Millis, ThreadId)>,
-    dead: HashSet<ThreadId>,
-    /// Timers may have changed since the store was asked for the earliest.
-    moved: bool,
-}
-
-impl Desk {
-    fn new(activate: Arc<dyn Activate>, stop: CancellationToken) -> Self {
-        Self {
-            activate,
-            stop,
-            running: JoinSet::new(),
-            busy: HashMap::new(),
-            later: BTreeSet::new(),
-            dead: HashSet::new(),
-            moved: true,
-        }
-    }
-
-    fn start(&mut self, thread: ThreadId) {
-        if self.dead.contains(&thread) {
-            return;
-        }
-        if let Some(again) = self.busy.get_mut(&thread) {
-            *again = true;
-            return;
-        }
-        self.busy.insert(thread.clone(), false);
-        let (activate, stop) = (self.activate.clone(), self.stop.clone());
-        self.running.spawn(async move {
-            let work = AssertUnwindSafe(activate.activate(&thread, &stop)).catch_unwind();
-            let next = work.await.unwrap_or_else(|_| Next::Dead(panicked()));
-            (thread, next)
-        });
-    }
-
-    fn ended(&mut self, thread: ThreadId, next: Next, now: Millis) {
-        let again = self.busy.remove(&thread).unwrap_or(false);
-        match next {
-            Next::Dead(problem) => {
-                tracing::error!(thread = %thread, code = problem.code, "{problem}");
-                self.dead.insert(thread);
-            }
-            Next::RetryAfter(pause_ms, problem) => {
-                tracing::warn!(thread = %thread, code = problem.code, "{problem}");
-                self.later.insert((now.plus(pause_ms), thread));
-            }
-            Next::Again => self.start(thread),
-            // Its timer is in the store.
-            Next::Idle | Next::At(_) if again => self.start(thread),
-            Next::Idle | Next::At(_) => {}
-        }
-    }
-
-    fn start_due(&mut self, now: Millis) {
-        while let Some((at, thread)) = self.later.first().cloned() {
-            if at > now {
-                return;
-            }
-            self.later.remove(&(at, thread.clone()));
-            self.start(thread);
-        }
-    }
-}
-
-fn complain(error: &Error) {
-    tracing::warn!(code = error.code(), "threads are looked for again in a moment: {error}");
+) -> (ThreadId, Next) {
+    let work = AssertUnwindSafe(activate.activate(&thread, &stop)).catch_unwind();
+    let next = work.await.unwrap_or_else(|_| Next::Dead(panicked()));
+    (thread, next)
 }
 
 fn panicked() -> Problem {
     Problem {
         code: "engine.activation_panicked".to_owned(),
         message: "the runtime panicked on this thread".to_owned(),
-        hint: "this is a defect: report it; the thread is tried again after a restart".to_owned(),
+        hint: "this is a defect: report it; the thread is tried again when it is woken".to_owned(),
     }
 }

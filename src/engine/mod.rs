@@ -1,5 +1,6 @@
 //! Wakes threads at least once, across restarts.
 
+mod desk;
 mod local;
 
 pub use local::{Local, Rest};

@@ -117,9 +117,16 @@ impl<'a> Activation<'a> {
         }
     }
 
+    /// The token that cancels the run at work.
+    pub(super) fn cancel_token(&self) -> CancellationToken {
+        self.head
+            .as_ref()
+            .map_or_else(CancellationToken::new, |head| self.turn.cancel_token(&head.run.id))
+    }
+
     /// The token that cancels the run, and the one below it for its tasks, which a stop sets too.
     pub(super) fn tokens(&mut self) -> (CancellationToken, CancellationToken) {
-        let cancel = self.turn.cancel_token();
+        let cancel = self.cancel_token();
         match &self.tokens {
             Some((of, token)) if *of == cancel && !token.is_cancelled() => (cancel, token.clone()),
             _ => {
@@ -147,7 +154,7 @@ impl<'a> Activation<'a> {
         if stop.is_cancelled() {
             return Ok(());
         }
-        if !self.turn.cancel_token().is_cancelled() {
+        if !self.cancel_token().is_cancelled() {
             return Err(Error::Fenced(self.thread.clone()));
         }
         // The letter was durable before the token was set: whatever it says, it is in the inbox now.

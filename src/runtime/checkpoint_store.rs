@@ -212,10 +212,8 @@ pub trait CheckpointStore: Send + Sync {
     /// Threads, the one changed last first.
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem>;
 
-    /// Threads whose wake is due at `now`, earliest first.
-    async fn due(&self, now: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem>;
-    /// The earliest wake of all threads.
-    async fn next_wake(&self) -> Result<Option<Millis>, Problem>;
+    /// Threads that want to be woken up to `until`, and when; earliest first.
+    async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem>;
     /// Wakes a thread no later than `at`; the next commit sets its wake anew.
     async fn put_wake(&self, thread: &ThreadId, at: Millis) -> Result<(), Problem>;
     /// Threads with something to do at once (tasks that could run, letters) and untouched since before `older`.

@@ -113,7 +113,7 @@ impl Activation<'_> {
             match (end, head.tasks.iter().position(|task| key(task, head) == landed)) {
                 (End::Broken(problem), _) => return Err(Error::Store(problem)),
                 (End::Stopped, Some(_)) => {
-                    if !stop.is_cancelled() && !self.turn().cancel_token().is_cancelled() {
+                    if !stop.is_cancelled() && !self.cancel_token().is_cancelled() {
                         return Err(Error::Fenced(head.thread.clone()));
                     }
                 }
@@ -143,7 +143,7 @@ impl Activation<'_> {
         if stop.is_cancelled() || self.flight.failed.is_some() {
             return;
         }
-        let (now, cancel) = (self.clock().now(), self.turn().cancel_token());
+        let (now, cancel) = (self.clock().now(), self.cancel_token());
         for task in head.tasks.iter().filter(|task| task.is_runnable(now)) {
             let key = key(task, head);
             if self.flight.has(&key) {
@@ -190,7 +190,7 @@ impl Activation<'_> {
         stop: &CancellationToken,
     ) -> Result<Woken, Error> {
         let turn = self.turn();
-        let cancel = turn.cancel_token();
+        let cancel = self.cancel_token();
         let clock = self.clock().clone();
         let mut due = std::pin::pin!(rings(clock.as_ref(), self.next_moment(head)));
         let mut stopping = false;

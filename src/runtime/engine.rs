@@ -40,6 +40,8 @@ pub enum Next {
     Again,
     /// At this moment: its earliest timer or expiry.
     At(Millis),
+    /// Not before somebody calls it by name: it is held, or somebody else's.
+    Held,
     /// The store failed, or another owner was faster: after so long [ms].
     RetryAfter(u64, Problem),
     /// Never: it cannot be loaded.

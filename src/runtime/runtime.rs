@@ -257,12 +257,10 @@ impl Runtime {
     }
 
     async fn cancel_letter(&self, thread: &ThreadId, run: RunId, by: &str) -> Result<(), Error> {
-        let head = self.shared.store.head(thread).await?;
-        let goes_on = head.is_some_and(|head| head.run.id == run);
-        let letter = Letter::Cancel { run, by: by.to_owned() };
+        let letter = Letter::Cancel { run: run.clone(), by: by.to_owned() };
         self.shared.post(thread, &letter, None).await?;
-        if let Some(turn) = self.shared.turns.current(thread).filter(|_| goes_on) {
-            turn.cancel_token().cancel();
+        if let Some(turn) = self.shared.turns.current(thread) {
+            turn.cancel(&run);
         }
         Ok(())
     }
@@ -286,9 +284,25 @@ impl Runtime {
     pub async fn settle(&self, thread: &ThreadId) -> Result<(), Error> {
         let stop = CancellationToken::new();
         stop.cancel();
-        match self.activate(thread, &stop).await {
+        self.settled(self.activate(thread, &stop).await)
+    }
+
+    /// The same, but not behind whoever works on the thread: the owner reads its letters between two supersteps.
+    ///
+    /// Errors: a store that fails, a thread that cannot be loaded.
+    pub async fn settle_if_free(&self, thread: &ThreadId) -> Result<(), Error> {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        match self.activate_if_free(thread, &stop).await {
+            Some(next) => self.settled(next),
+            None => Ok(()),
+        }
+    }
+
+    fn settled(&self, next: Next) -> Result<(), Error> {
+        match next {
             Next::Dead(problem) | Next::RetryAfter(_, problem) => Err(Error::Store(problem)),
-            Next::Idle | Next::Again | Next::At(_) => Ok(()),
+            Next::Idle | Next::Again | Next::At(_) | Next::Held => Ok(()),
         }
     }
 
@@ -305,7 +319,7 @@ impl Runtime {
     /// Errors: a store that fails.
     pub async fn delete(&self, thread: &ThreadId) -> Result<(), Error> {
         if let Some(turn) = self.shared.turns.current(thread) {
-            turn.cancel_token().cancel();
+            turn.cut_off();
         }
         Ok(self.shared.store.delete(thread).await?)
     }
@@ -386,12 +400,39 @@ impl Activate for Runtime {
         let turn = self.shared.turns.of(thread);
         let next = {
             let _seat = turn.seat.lock().await;
-            match Activation::open(&self.shared, &turn, thread).await {
-                Ok(mut activation) => activation.run(stop).await,
-                Err(error) => Err(error),
-            }
+            self.activate_seated(&turn, thread, stop).await
         };
         self.shared.turns.leave(thread, turn);
+        next
+    }
+}
+
+impl Runtime {
+    /// Like [`Activate::activate`]; `None`: somebody is at it.
+    pub(super) async fn activate_if_free(
+        &self,
+        thread: &ThreadId,
+        stop: &CancellationToken,
+    ) -> Option<Next> {
+        let turn = self.shared.turns.of(thread);
+        let next = match turn.seat.try_lock() {
+            Ok(_seat) => Some(self.activate_seated(&turn, thread, stop).await),
+            Err(_) => None,
+        };
+        self.shared.turns.leave(thread, turn);
+        next
+    }
+
+    async fn activate_seated(
+        &self,
+        turn: &Turn,
+        thread: &ThreadId,
+        stop: &CancellationToken,
+    ) -> Next {
+        let next = match Activation::open(&self.shared, turn, thread).await {
+            Ok(mut activation) => activation.run(stop).await,
+            Err(error) => Err(error),
+        };
         next.unwrap_or_else(|error| match &error {
             Error::Store(_) | Error::Fenced(_) => Next::RetryAfter(RETRY_AFTER_MS, error.problem()),
             _ => Next::Dead(error.problem()),

@@ -1,12 +1,12 @@
 //! One owner per thread and process, and the ways to get at it while it works.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::base::ThreadId;
+use crate::base::{RunId, ThreadId};
 
 /// Who works on a thread in this process. A second activation waits; it would only fence the first.
 #[derive(Default)]
@@ -18,7 +18,16 @@ pub(super) struct Turn {
     pub(super) seat: tokio::sync::Mutex<()>,
     mail: AtomicBool,
     bell: tokio::sync::Notify,
-    cancel: Mutex<CancellationToken>,
+    cancel: Mutex<Cancels>,
+}
+
+/// Who is to be cancelled. A cancel names its run: the one that was meant may be over, and another one at work.
+#[derive(Default)]
+struct Cancels {
+    /// Of the run at work.
+    at_work: Option<(RunId, CancellationToken)>,
+    /// Runs that were not at work when their cancel came.
+    early: HashSet<RunId>,
 }
 
 impl Turns {
@@ -63,13 +72,42 @@ impl Turn {
         self.mail.load(Ordering::Acquire) && self.mail.swap(false, Ordering::AcqRel)
     }
 
-    /// Set when the run that goes on is to be cancelled.
-    pub(super) fn cancel_token(&self) -> CancellationToken {
-        self.cancel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Set when `run`, which goes on, is to be cancelled.
+    pub(super) fn cancel_token(&self, run: &RunId) -> CancellationToken {
+        let mut cancels = self.cancels();
+        if let Some((_, token)) = cancels.at_work.as_ref().filter(|(of, _)| of == run) {
+            return token.clone();
+        }
+        let token = CancellationToken::new();
+        if cancels.early.remove(run) {
+            token.cancel();
+        }
+        cancels.at_work = Some((run.clone(), token.clone()));
+        token
     }
 
-    /// A fresh token: the cancel was for a run that is over.
+    /// Stops the tasks of `run`, now or as soon as it is at work.
+    pub(super) fn cancel(&self, run: &RunId) {
+        let mut cancels = self.cancels();
+        match &cancels.at_work {
+            Some((of, token)) if of == run => token.cancel(),
+            _ => _ = cancels.early.insert(run.clone()),
+        }
+    }
+
+    /// Stops whatever is at work.
+    pub(super) fn cut_off(&self) {
+        if let Some((_, token)) = &self.cancels().at_work {
+            token.cancel();
+        }
+    }
+
+    /// A fresh token for the run at work: the cancel was obeyed.
     pub(super) fn renew(&self) {
-        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
+        self.cancels().at_work = None;
+    }
+
+    fn cancels(&self) -> std::sync::MutexGuard<'_, Cancels> {
+        self.cancel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod cli;
 mod crash;
+mod engine;
 mod errors;
 mod graph;
 mod layers;

@@ -26,7 +26,7 @@ pub async fn serve_mcp(
     config: Option<String>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let drivers = Drivers::start(agent).await?;
+    let drivers = Drivers::start(agent)?;
     let config: Option<Arc<str>> = config.map(Into::into);
     let door = Door { drivers: drivers.clone(), access, config, how_to_answer, keys: false };
     let ended = tokio::select! {

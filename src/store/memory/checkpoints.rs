@@ -198,20 +198,17 @@ impl CheckpointStore for MemoryStore {
         Ok(rows.into_iter().take(limit).map(|(_, row)| row).collect())
     }
 
-    async fn due(&self, now: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem> {
+    async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
         let inner = self.lock();
-        let mut due: Vec<(Millis, ThreadId)> = inner
+        let mut wakes: Vec<(Millis, ThreadId)> = inner
             .threads
             .iter()
             .filter_map(|(id, thread)| Some((thread.wake_at?, id.clone())))
-            .filter(|(at, _)| *at <= now)
+            .filter(|(at, _)| *at <= until)
             .collect();
-        due.sort();
-        Ok(due.into_iter().take(limit).map(|(_, thread)| thread).collect())
-    }
-
-    async fn next_wake(&self) -> Result<Option<Millis>, Problem> {
-        Ok(self.lock().threads.values().filter_map(|thread| thread.wake_at).min())
+        wakes.sort();
+        wakes.truncate(limit);
+        Ok(wakes)
     }
 
     async fn put_wake(&self, thread: &ThreadId, at: Millis) -> Result<(), Problem> {

@@ -154,17 +154,13 @@ impl CheckpointStore for SqliteStore {
         Ok(rows)
     }
 
-    async fn due(&self, now: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem> {
-        let text =
-            "SELECT thread FROM threads WHERE wake_at <= ?2 ORDER BY wake_at, thread LIMIT ?1";
-        Ok(self.thread_names(text, limit, Some(now)).await?)
-    }
-
-    async fn next_wake(&self) -> Result<Option<Millis>, Problem> {
-        let text = "SELECT min(wake_at) FROM threads WHERE wake_at IS NOT NULL";
-        let read = |row: &rusqlite::Row<'_>| row.get::<_, Option<i64>>(0);
-        let at = self.readers.call(move |sql| sql.first(text, [], read)).await?;
-        Ok(at.flatten().map(|at| Millis(unsigned(at))))
+    async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
+        let text = "SELECT wake_at, thread FROM threads WHERE wake_at <= ?1
+             ORDER BY wake_at, thread LIMIT ?2";
+        let bounds = (signed(until.0), signed(limit as u64));
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((Millis(unsigned(row.get(0)?)), ThreadId(row.get(1)?)));
+        Ok(self.readers.call(move |sql| sql.all(text, bounds, read)).await?)
     }
 
     async fn put_wake(&self, thread: &ThreadId, at: Millis) -> Result<(), Problem> {

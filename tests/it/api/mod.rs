@@ -24,3 +24,4 @@ mod security;
 mod seed;
 pub mod support;
 mod tour;
+mod wakes;

@@ -1,5 +1,6 @@
 //! Behaviour of `graph` through its public door.
 
+mod answers;
 mod docs;
 mod expressions;
 mod good;

@@ -54,8 +54,11 @@ pub fn below(rng: &mut SeededRng, n: u64) -> u64 {
 fn draw(seed: u64) -> Sample {
     let mut rng = SeededRng::stream(seed, "simulated graph");
     let count = 2 + below(&mut rng, 6) as usize;
-    let roles: Vec<Role> = (0..count).map(|_| role(&mut rng)).collect();
+    let mut roles: Vec<Role> = (0..count).map(|_| role(&mut rng)).collect();
     let text = text(seed, &roles, &mut rng);
+    if meets(seed) {
+        roles.push(Role::Plain);
+    }
     let any =
         ToolFacts { effect: Effect::Read, approval: false, args: json!(true), output: json!(true) };
     let vocabulary =
@@ -76,6 +79,16 @@ fn draw(seed: u64) -> Sample {
 /// Every node of such a graph has a channel of its own.
 fn is_apart(seed: u64) -> bool {
     seed % 4 == 1
+}
+
+/// In such a graph the branches that would end meet in one more node: by a join, or because it is deferred.
+fn meets(seed: u64) -> bool {
+    seed % 3 == 2
+}
+
+/// In such a graph one node is held, before or after it runs, until somebody lets it go on.
+fn pauses(seed: u64) -> bool {
+    seed % 5 == 3 && !is_apart(seed)
 }
 
 fn role(rng: &mut SeededRng) -> Role {
@@ -109,6 +122,10 @@ fn text(seed: u64, roles: &[Role], rng: &mut SeededRng) -> String {
     let mut nodes = String::new();
     let mut edges = String::from("  - start -> n0\n");
     let count = roles.len();
+    // Drawn apart, so that what is drawn below stays what it was.
+    let mut rare = SeededRng::stream(seed, "rare things");
+    let paused = pauses(seed).then(|| below(&mut rare, count as u64) as usize);
+    let end = if meets(seed) { format!("n{count}") } else { "end".to_owned() };
     // Every node but the first hangs on an earlier one, so that all are reached.
     let mut next: Vec<Vec<usize>> = vec![Vec::new(); count];
     for ix in 1..count {
@@ -133,13 +150,31 @@ fn text(seed: u64, roles: &[Role], rng: &mut SeededRng) -> String {
             let to = next[ix].first().map_or("end".to_owned(), |to| format!("n{to}"));
             write!(more, ", on_error: [{{ to: {to} }}]").unwrap();
         }
+        if paused == Some(ix) {
+            let when = ["before", "after"][below(&mut rare, 2) as usize];
+            write!(more, ", pause: {when}").unwrap();
+        }
         let retries = below(rng, 4);
         writeln!(
             nodes,
             "  n{ix}: {{ tool: work, writes: {writes}, timeout: 60s, retry: {{ max: {retries}, initial: 500ms }}{more} }}"
         )
         .unwrap();
-        edges.push_str(&ways(ix, &next[ix], count, rng));
+        edges.push_str(&ways(ix, &next[ix], (count, &end), rng));
+    }
+    if meets(seed) {
+        let leaves: Vec<String> =
+            (0..count).filter(|ix| next[*ix].is_empty()).map(|ix| format!("n{ix}")).collect();
+        let (after, few) = (leaves.join(", "), 1 + below(&mut rare, leaves.len() as u64));
+        let how = match below(&mut rare, 4) {
+            _ if leaves.len() < 2 => "defer: true".to_owned(),
+            0 => "defer: true".to_owned(),
+            1 => format!("join: {{ after: [{after}], need: any }}"),
+            2 => format!("join: {{ after: [{after}], need: {few} }}"),
+            _ => format!("join: {{ after: [{after}], need: all }}"),
+        };
+        writeln!(nodes, "  n{count}: {{ tool: work, writes: total, {how} }}").unwrap();
+        writeln!(edges, "  - n{count} -> end").unwrap();
     }
     format!(
         "schema: graph/v1\nname: sample{seed}\ninput: {{ given: {{ type: integer, optional: true }} }}
@@ -147,17 +182,18 @@ state:\n{state}output: [total, items]\nlimits: {{ supersteps: 60, visits_per_nod
     )
 }
 
-/// Ways on from a node: to all its children, or one by a condition, sometimes back to where it came from.
-fn ways(ix: usize, next: &[usize], count: usize, rng: &mut SeededRng) -> String {
+/// Ways on from a node: to all its children, or one by a condition, sometimes back to where it came from. Without children it
+/// leads to `end`.
+fn ways(ix: usize, next: &[usize], (count, end): (usize, &str), rng: &mut SeededRng) -> String {
     let onward: Vec<String> = next.iter().map(|to| format!("n{to}")).collect();
     match (onward.as_slice(), below(rng, 3)) {
         ([], 0) if ix > 0 => {
             let back = below(rng, ix as u64);
             format!(
-                "  - {{ from: n{ix}, to: [{{ when: \"visits.n{ix} < 3\", to: n{back} }}, {{ else: end }}] }}\n"
+                "  - {{ from: n{ix}, to: [{{ when: \"visits.n{ix} < 3\", to: n{back} }}, {{ else: {end} }}] }}\n"
             )
         }
-        ([], _) => format!("  - n{ix} -> end\n"),
+        ([], _) => format!("  - n{ix} -> {end}\n"),
         ([only], 0) if count > 2 => format!(
             "  - {{ from: n{ix}, to: [{{ when: \"total % 2 == 1 and visits.n{ix} < 3\", to: n{ix} }}, {{ else: {only} }}] }}\n"
         ),

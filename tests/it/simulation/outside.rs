@@ -86,6 +86,11 @@ async fn begin(world: &World, thread: &ThreadId, multitask: Multitask) {
 /// Answers one question or sends one signal, if that is what the thread waits for.
 async fn attend(world: &World, head: &Checkpoint) {
     let thread = &head.thread;
+    if head.is_held() {
+        let of = thread.clone();
+        ask(world, |runtime| async move { runtime.go_on(&of, "user").await }).await;
+        return;
+    }
     for task in &head.tasks {
         match &task.state {
             TaskState::Asked(interrupt) => {
@@ -140,19 +145,22 @@ async fn resume(world: &World, thread: &ThreadId, id: &str, answer: Value) {
 
 async fn was_retried(world: &World, head: &Checkpoint) -> bool {
     let journal = world.store.events(&head.thread, 0, usize::MAX).await.unwrap();
+    // Before its first failure the same letter let a held run go on.
+    let own = journal.iter().filter(|event| event.run == head.run.id);
+    let mut since = own.skip_while(|event| event.kind != kind::RUN_ERROR);
     head.tasks.is_empty()
-        || journal.iter().any(|event| {
+        || since.any(|event| {
             let retried = event.kind == kind::RESUMED && event.data["retry"] == json!(true);
             let refused =
                 event.kind == kind::REFUSED && event.data["letter"]["letter"] == json!("retry");
-            event.run == head.run.id && (retried || refused)
+            retried || refused
         })
 }
 
 /// What a user should not do, or does at the worst moment.
 async fn misbehave(world: &Arc<World>, thread: &ThreadId, head: &Checkpoint, rng: &mut SeededRng) {
     let few = laws::runs(world, thread).await < 4;
-    match rng.next_u64() % 8 {
+    match rng.next_u64() % 9 {
         0 => {
             let of = thread.clone();
             ask(world, |runtime| async move { runtime.cancel(&of, "user").await }).await;
@@ -169,6 +177,11 @@ async fn misbehave(world: &Arc<World>, thread: &ThreadId, head: &Checkpoint, rng
             // The same answer twice, and one that comes too late.
             attend(world, head).await;
             attend(world, head).await;
+        }
+        7 => {
+            // Nothing that is needed may go.
+            let (of, keep) = (thread.clone(), 1 + below(rng, 5) as usize);
+            ask(world, |runtime| async move { runtime.prune(&of, keep).await }).await;
         }
         _ => {
             let of = thread.clone();

@@ -249,11 +249,8 @@ impl CheckpointStore for StormyStore {
     async fn threads(&self, limit: usize) -> Result<Vec<ThreadRow>, Problem> {
         self.call("threads", self.world.store.threads(limit)).await
     }
-    async fn due(&self, now: Millis, limit: usize) -> Result<Vec<ThreadId>, Problem> {
-        self.call("due", self.world.store.due(now, limit)).await
-    }
-    async fn next_wake(&self) -> Result<Option<Millis>, Problem> {
-        self.call("next_wake", self.world.store.next_wake()).await
+    async fn wakes(&self, until: Millis, limit: usize) -> Result<Vec<(Millis, ThreadId)>, Problem> {
+        self.call("wakes", self.world.store.wakes(until, limit)).await
     }
     async fn put_wake(&self, thread: &ThreadId, at: Millis) -> Result<(), Problem> {
         self.call("put_wake", self.world.store.put_wake(thread, at)).await

@@ -260,7 +260,8 @@ async fn results_of_finished_tasks_wait_for_the_superstep_to_close<S: Checkpoint
 }
 
 async fn wakes_follow_the_newest_commit<S: CheckpointStore>(store: Store<S>) {
-    assert_eq!(store.next_wake().await.unwrap(), None);
+    let never = Millis(u64::MAX);
+    assert_eq!(store.wakes(never, 9).await.unwrap(), []);
     let timer = |at: u64| Task {
         node: "wait".to_owned(),
         state: TaskState::Waiting(WaitFor::Until(at)),
@@ -275,20 +276,19 @@ async fn wakes_follow_the_newest_commit<S: CheckpointStore>(store: Store<S>) {
     let mut soon = Pen::new(&*store, "soon").await;
     soon.state.tasks = vec![timer(500)];
     soon.write(&[]).await;
-    assert_eq!(store.next_wake().await.unwrap(), Some(Millis(500)));
-    assert!(store.due(Millis(499), 9).await.unwrap().is_empty());
-    let names =
-        |threads: Vec<ThreadId>| threads.into_iter().map(|thread| thread.0).collect::<Vec<_>>();
-    assert_eq!(names(store.due(Millis(1_000), 9).await.unwrap()), ["soon", "late"]);
-    assert_eq!(names(store.due(Millis(1_000), 1).await.unwrap()), ["soon"]);
+    let wake = |at: u64, name: &str| (Millis(at), ThreadId(name.to_owned()));
+    assert_eq!(store.wakes(Millis(499), 9).await.unwrap(), []);
+    assert_eq!(store.wakes(Millis(500), 9).await.unwrap(), [wake(500, "soon")]);
+    assert_eq!(store.wakes(never, 9).await.unwrap(), [wake(500, "soon"), wake(900, "late")]);
+    assert_eq!(store.wakes(never, 1).await.unwrap(), [wake(500, "soon")]);
     store.put_wake(&late.state.thread, Millis(400)).await.unwrap();
     store.put_wake(&late.state.thread, Millis(800)).await.unwrap();
-    assert_eq!(names(store.due(Millis(450), 9).await.unwrap()), ["late"]);
+    assert_eq!(store.wakes(Millis(450), 9).await.unwrap(), [wake(400, "late")]);
     for pen in [&mut late, &mut soon] {
         pen.state.tasks.clear();
         pen.write(&[]).await;
     }
-    assert_eq!(store.next_wake().await.unwrap(), None);
+    assert_eq!(store.wakes(never, 9).await.unwrap(), []);
 }
 
 async fn ready_threads_are_found_when_they_are_stale<S: CheckpointStore>(store: Store<S>) {
