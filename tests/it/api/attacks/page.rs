@@ -35,31 +35,19 @@ async fn hostile(engine: String) -> String {
 }
 
 fn rewritten(page: &str) -> String {
-    let mut lines = vec![format!("# HELP vllm:num_requests_running {LABEL}")];
+    let config = format!(
+        "vllm:cache_config_info{{cache_dtype=\"{LABEL}\",block_size=\"16\",num_gpu_blocks=\"1000\"}} 1"
+    );
+    let mut lines = vec![format!("# HELP vllm:num_requests_running {LABEL}"), config];
     for line in page.lines() {
-        let sample = !line.starts_with('#') && !line.is_empty();
-        lines.push(match line.split_once('{') {
-            Some((name, rest)) if sample => {
-                let rest: Vec<&str> = rest
-                    .split(',')
-                    .map(|label| label.strip_prefix("model_name=").map_or(label, |_| ""))
-                    .filter(|label| !label.is_empty())
-                    .collect();
-                let rest = rest.join(",");
-                let rest = if rest.starts_with('}') || rest.is_empty() {
-                    rest
-                } else {
-                    format!(",{rest}")
-                };
-                let end = if rest.contains('}') { "" } else { "}" };
-                format!("{name}{{model_name=\"{LABEL}\",evil=\"{LABEL}\"{rest}{end}")
+        lines.push(match line.split_once("model_name=\"") {
+            Some((before, rest)) if !line.starts_with('#') => {
+                let (_, after) = rest.split_once('"').unwrap();
+                format!("{before}model_name=\"{LABEL}\",evil=\"{LABEL}\"{after}")
             }
             _ => line.to_owned(),
         });
     }
-    lines.push(format!(
-        "vllm:cache_config_info{{cache_dtype=\"{LABEL}\",block_size=\"16\",num_gpu_blocks=\"1000\"}} 1"
-    ));
     lines.join("\n") + "\n"
 }
 
