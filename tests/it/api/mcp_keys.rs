@@ -35,7 +35,7 @@ async fn ask(served: &Served, secret: &str, method: &str, params: Value) -> (u16
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-    let last = data.filter(|data| !data.is_empty()).last().unwrap_or("null");
+    let last = data.filter(|data| !data.is_empty()).next_back().unwrap_or("null");
     (status, serde_json::from_str(last).unwrap())
 }
 

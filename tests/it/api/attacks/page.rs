@@ -109,7 +109,7 @@ fn said(request: &Value) -> Result<(&'static str, Value), String> {
         .filter_map(|message| message["content"].as_str())
         .collect();
     match results.as_slice() {
-        [] => Ok(("explain_bottleneck", json!({"objective": objective, "window_s": 60}))),
+        [] => Ok(("explain_bottleneck", json!({"objective": objective, "window_s": 10}))),
         [explained, ..] if wants_answer => Err((*explained).to_owned()),
         _ => Err("Seen enough.".to_owned()),
     }
@@ -132,7 +132,8 @@ async fn what_the_labels_of_a_page_say_reaches_no_model_and_moves_nothing() {
         retries_max: 0,
     };
     let text = format!(
-        "deployments: [{{ launcher: external, name: chat, engine: vllm, served_model: m, endpoints: ['{url}'] }}]"
+        "windows: {{ observe_s: 10 }}\n\
+         deployments: [{{ launcher: external, name: chat, engine: vllm, served_model: m, endpoints: ['{url}'] }}]"
     );
     let config = ConfigFile::parse("test", &text).unwrap();
     let served = Served::of(Settings { config, model, ..settings("memory:") }).await;
@@ -141,13 +142,13 @@ async fn what_the_labels_of_a_page_say_reaches_no_model_and_moves_nothing() {
     assert_eq!(status, 200, "{output}");
     assert!(output["diagnosis"]["bottleneck"].is_string(), "the page was read: {output}");
     assert!(!told(&output), "{output}");
-    for path in ["/deployments/chat/config", "/deployments/chat/observation?window_s=60", "/tools"]
+    for path in ["/deployments/chat/config", "/deployments/chat/observation?window_s=10", "/tools"]
     {
         let (status, answer) = served.get(path).await;
         assert_eq!(status, 200, "{path} {answer}");
         assert!(!told(&answer), "{path} {answer}");
     }
-    let (_, seen) = served.get("/deployments/chat/observation?window_s=60").await;
+    let (_, seen) = served.get("/deployments/chat/observation?window_s=10").await;
     assert!(seen["config"].get("kv_cache_dtype").is_none_or(Value::is_null), "{seen}");
     for path in ["/rollout/status", "/rollout/history"] {
         assert_eq!(served.get(path).await, (200, json!([])), "{path}");
