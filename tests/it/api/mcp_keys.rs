@@ -34,8 +34,8 @@ async fn ask(served: &Served, secret: &str, method: &str, params: Value) -> (u16
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-    let last = data.filter(|data| !data.is_empty()).next_back().unwrap_or("null");
+    let mut data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+    let last = data.rfind(|data| !data.is_empty()).unwrap_or("null");
     (status, serde_json::from_str(last).unwrap())
 }
 
