@@ -1,4 +1,10 @@
-# Sourced: `venv NAME` makes target/NAME/venv of tests/NAME/requirements.txt, `serve NAME FLAGS` starts our server and sets $url.
+# Sourced: `skipped TEXT`, `venv NAME` makes target/NAME/venv of tests/NAME/requirements.txt, `serve NAME FLAGS` starts our server and sets $url.
+# Says that something is left out; with PERF_AGENT_NO_SKIP that is a failure.
+skipped() {
+  echo "$1" >&2
+  [ -z "${PERF_AGENT_NO_SKIP:-}" ] || { echo "PERF_AGENT_NO_SKIP: nothing may be skipped" >&2; exit 1; }
+}
+
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 binary=${PERF_AGENT_BINARY:-$target/debug/perf-agent}
 [ -x "$binary" ] || cargo build --locked
@@ -10,7 +16,7 @@ venv() {
   rm -rf "$work/venv"
   python3 -m venv "$work/venv"
   if ! "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "tests/$1/requirements.txt"; then
-    echo "tests/$1/run: SKIPPED: PyPI does not give what tests/$1/requirements.txt names" >&2
+    skipped "tests/$1/run: SKIPPED: PyPI does not give what tests/$1/requirements.txt names"
     exit 0
   fi
   cp "tests/$1/requirements.txt" "$work/requirements.txt"

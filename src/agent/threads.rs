@@ -30,6 +30,8 @@ pub struct StartRequest {
     pub pauses: Pauses,
     /// Begin on the values of this checkpoint instead of the newest; 0: on none.
     pub from: Option<u64>,
+    /// Most supersteps it may take, where the graph would let it take more.
+    pub supersteps_max: Option<u64>,
 }
 
 impl Agent {
@@ -61,6 +63,7 @@ impl Agent {
             pauses: request.pauses,
             from: request.from,
             run: Some(run.clone()),
+            supersteps_max: request.supersteps_max,
         };
         let started = Started {
             graph: request.graph,

@@ -98,6 +98,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "tools.invalid_arguments",
         ],
     ),
+    ("get", "/ok", &["api.invalid_request"]),
     ("post", "/optimize", RUN_STARTS),
     ("post", "/optimize/batch", RUN_STARTS),
     ("post", "/optimize/kv-cache", RUN_STARTS),
@@ -201,7 +202,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
     (
         "post",
         "/threads/{thread_id}/signals/{name}",
-        &["agent.unknown_thread", "runtime.unknown_signal"],
+        &["agent.unknown_thread", "runtime.signal_invalid", "runtime.unknown_signal"],
     ),
     ("post", "/threads/{thread_id}/fork", &["agent.unknown_thread"]),
     ("get", "/threads/{thread_id}/journal", &["agent.unknown_thread"]),
@@ -209,6 +210,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
         "*",
         "/graphs/{name}/migrations",
         &[
+            "agent.graph_refused",
             "agent.unknown_graph",
             "api.invalid_request",
             "runtime.busy",
@@ -298,11 +300,33 @@ pub(super) fn list(document: &mut Value) {
             for (status, response) in responses {
                 if status.starts_with('4') {
                     say(response, &under(&codes, status));
+                } else if status.starts_with('5') && is_problem(response) {
+                    say(response, failures(path, status));
                 }
             }
         }
     }
 }
+
+/// Whether a response says what went wrong, and nothing of its own.
+fn is_problem(response: &Value) -> bool {
+    let media = response["content"].as_object().into_iter().flatten();
+    let mut forms = media.filter_map(|(_, media)| media["schema"]["$ref"].as_str());
+    forms.any(|form| form.ends_with("/ProblemDetails") || form.ends_with("/Detail"))
+}
+
+/// What failed here and not at the caller, by status.
+fn failures(path: &str, status: &str) -> &'static [&'static str] {
+    match (path, status) {
+        (_, "502") => &["serving.bad_answer", "serving.unreachable", "serving.wrong_engine"],
+        ("/health/ready", "503") => STORE_FAILS,
+        (_, "503") => &["api.stopping", "store.closed", "store.full", "store.io"],
+        _ => &[],
+    }
+}
+
+/// The store does not answer.
+const STORE_FAILS: &[&str] = &["store.closed", "store.full", "store.io"];
 
 /// Every code of an operation, with the statuses it comes with.
 fn codes(method: &str, path: &str, body: &Value) -> BTreeMap<&'static str, Vec<u16>> {

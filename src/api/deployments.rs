@@ -73,7 +73,7 @@ pub(super) async fn show(
 #[utoipa::path(
     get, path = "/deployments/{name}/config", tag = "deployments",
     params(("name" = String, Path, description = "The deployment")),
-    responses((status = 200, body = Object), (status = 404, body = super::error::ProblemBody)),
+    responses((status = 200, body = ref("#/components/schemas/ServingConfig")), (status = 404, body = super::error::ProblemBody)),
 )]
 pub(super) async fn config(
     State(app): State<App>,
@@ -90,7 +90,7 @@ pub(super) async fn config(
         ("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 60"),
     ),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/Observation")),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),

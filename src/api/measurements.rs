@@ -12,6 +12,34 @@ use super::deployments::{all, name_of};
 use super::params::Params;
 use super::state::App;
 
+/// What `/metrics/latency` shows of an observation.
+const LATENCY: [&str; 7] = ["ttft", "itl", "tpot", "e2e", "queue_time", "prefill_time", "client"];
+/// What `/metrics/throughput` shows.
+const THROUGHPUT: [&str; 8] = [
+    "finished_rps",
+    "error_rate",
+    "prompt_tok_s",
+    "generation_tok_s",
+    "running",
+    "waiting",
+    "preemptions_per_s",
+    "preemptions_per_request",
+];
+/// What `/metrics/tokens` shows.
+const TOKENS: [&str; 8] = [
+    "input_tokens",
+    "output_tokens",
+    "prompt_tok_s",
+    "generation_tok_s",
+    "iteration_tokens_p90",
+    "kv_cache_tokens",
+    "kv_cache_utilization",
+    "prefix_hit_ratio",
+];
+/// The same by the names of their schemas.
+pub(super) const PARTS: [(&str, &[&str]); 3] =
+    [("MetricsLatency", &LATENCY), ("MetricsThroughput", &THROUGHPUT), ("MetricsTokens", &TOKENS)];
+
 /// Which deployment, and how far back.
 #[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +75,7 @@ async fn part(app: &App, window: &Window, fields: &[&str]) -> Result<Json<Value>
     get, path = "/metrics/latency", tag = "metrics",
     params(Window),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/MetricsLatency")),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),
@@ -56,8 +84,7 @@ pub(super) async fn latency(
     State(app): State<App>,
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Error> {
-    let fields = ["ttft", "itl", "tpot", "e2e", "queue_time", "prefill_time", "client"];
-    part(&app, &window, &fields).await
+    part(&app, &window, &LATENCY).await
 }
 
 /// Requests and tokens per second, the batch, the queue, preemptions, errors.
@@ -65,7 +92,7 @@ pub(super) async fn latency(
     get, path = "/metrics/throughput", tag = "metrics",
     params(Window),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/MetricsThroughput")),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),
@@ -74,17 +101,7 @@ pub(super) async fn throughput(
     State(app): State<App>,
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Error> {
-    let fields = [
-        "finished_rps",
-        "error_rate",
-        "prompt_tok_s",
-        "generation_tok_s",
-        "running",
-        "waiting",
-        "preemptions_per_s",
-        "preemptions_per_request",
-    ];
-    part(&app, &window, &fields).await
+    part(&app, &window, &THROUGHPUT).await
 }
 
 /// Lengths of prompts and answers, tokens per second and per pass, the KV cache and its hits.
@@ -92,7 +109,7 @@ pub(super) async fn throughput(
     get, path = "/metrics/tokens", tag = "metrics",
     params(Window),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/MetricsTokens")),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),
@@ -101,17 +118,7 @@ pub(super) async fn tokens(
     State(app): State<App>,
     Params(window): Params<Window>,
 ) -> Result<Json<Value>, Error> {
-    let fields = [
-        "input_tokens",
-        "output_tokens",
-        "prompt_tok_s",
-        "generation_tok_s",
-        "iteration_tokens_p90",
-        "kv_cache_tokens",
-        "kv_cache_utilization",
-        "prefix_hit_ratio",
-    ];
-    part(&app, &window, &fields).await
+    part(&app, &window, &TOKENS).await
 }
 
 /// The GPUs of a deployment.
@@ -178,7 +185,7 @@ pub(super) async fn history(
 #[utoipa::path(
     get, path = "/metrics/deployments", tag = "metrics",
     params(("window_s" = Option<u32>, Query, description = "How far back to look [s]; left out: 60")),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = super::error::ProblemBody)),
+    responses((status = 200, body = ref("#/components/schemas/Observations")), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn deployments(
     State(app): State<App>,
@@ -199,7 +206,7 @@ pub(super) async fn deployments(
 #[utoipa::path(
     post, path = "/metrics/collect", tag = "metrics", request_body = Window,
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/Observation")),
         (status = "4XX", body = super::error::ProblemBody),
         (status = 502, description = "The engine does not answer", body = super::error::ProblemBody),
     ),

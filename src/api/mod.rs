@@ -31,6 +31,7 @@ mod recommendations;
 mod rollout_start;
 mod rollouts;
 mod router;
+mod schemas;
 mod security;
 mod seed;
 mod server;

@@ -1,12 +1,8 @@
 //! `/openapi.json`: the routes as OpenAPI 3.1, from the handlers themselves.
 
 use axum::Json;
-use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
-
-use crate::agent::{ExternalDeployment, OptimizeResult};
-use crate::domain::RolloutStatus;
 
 /// Title and version; the router adds every route.
 #[derive(OpenApi)]
@@ -22,16 +18,7 @@ pub(super) struct Base;
 /// The whole document.
 pub fn document() -> Value {
     let mut document = json!(super::router::routes().to_openapi());
-    // Results of the trade derive JSON Schema already; OpenAPI 3.1 speaks it.
-    let mut generator = SchemaSettings::draft2020_12()
-        .with(|settings| settings.definitions_path = "/components/schemas".into())
-        .into_generator();
-    let _ = generator.subschema_for::<OptimizeResult>();
-    let _ = generator.subschema_for::<RolloutStatus>();
-    let _ = generator.subschema_for::<ExternalDeployment>();
-    for (name, schema) in generator.take_definitions(true) {
-        document["components"]["schemas"][name] = schema;
-    }
+    super::schemas::add(&mut document);
     super::documented::complete(&mut document);
     super::security::describe(&mut document);
     super::codes::list(&mut document);

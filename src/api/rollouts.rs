@@ -71,7 +71,7 @@ pub(super) async fn show(
 #[utoipa::path(
     post, path = "/rollout/{id}/abort", tag = "rollout",
     params(("id" = String, Path, description = "The rollout")),
-    responses((status = 200, body = Object), (status = "4XX", body = super::error::ProblemBody)),
+    responses((status = 200, body = ref("#/components/schemas/RolloutStatus")), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn abort(
     State(app): State<App>,
@@ -220,7 +220,7 @@ pub(super) struct RollbackRequest {
 /// Takes the rollout that goes on at a deployment back, as `/rollout/{id}/abort` does. 404 when none goes on.
 #[utoipa::path(
     post, path = "/rollout/rollback", tag = "rollout", request_body = RollbackRequest,
-    responses((status = 200, body = Object), (status = "4XX", body = super::error::ProblemBody)),
+    responses((status = 200, body = ref("#/components/schemas/RolloutStatus")), (status = "4XX", body = super::error::ProblemBody)),
 )]
 pub(super) async fn rollback(
     State(app): State<App>,

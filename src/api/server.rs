@@ -112,6 +112,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self { listener, tls, app, crons, orchestrator, .. } = self;
         let (router, drivers) = (router::service(app.clone()), app.drivers.clone());
+        let register = app.register.clone();
         let keeper = orchestrator.and_then(|options| Keeper::start(app, &options));
         let closing = CancellationToken::new();
         let serving = connections::serve(listener, tls, router, closing.clone());
@@ -134,7 +135,8 @@ impl Server {
                 "the drain ended before all work did; runs resume from their last checkpoint"
             );
         }
-        // It holds the store: whoever comes next must find it free.
+        // These hold the store: whoever comes next must find it free.
+        register.quiet(DRAIN).await;
         if crons.await.is_err() {
             tracing::error!("the watch over crons ended in a panic");
         }

@@ -200,7 +200,16 @@ impl<'a> Activation<'a> {
         let now = self.clock().now();
         let head = self.head.clone();
         let Letter::Start {
-            run, graph_hash, input, context, rollback, writes, from, pauses, ..
+            run,
+            graph_hash,
+            input,
+            context,
+            rollback,
+            writes,
+            from,
+            pauses,
+            supersteps_max,
+            ..
         } = &posted.letter
         else {
             return Ok(head.and_then(|head| apply::apply(&head, posted, now)));
@@ -221,7 +230,8 @@ impl<'a> Activation<'a> {
         };
         let (run, input, context) = (run.clone(), input.clone(), context.clone());
         let (writes, pauses) = (writes.clone(), pauses.clone());
-        let start = Start { run, input, writes, context, pauses, rollback_to };
+        let supersteps_max = *supersteps_max;
+        let start = Start { run, input, writes, context, pauses, supersteps_max, rollback_to };
         let base = match &start.rollback_to {
             Some(to) => to.as_deref(),
             None => head.as_deref(),

@@ -25,6 +25,8 @@ pub(super) struct Start {
     pub(super) context: BTreeMap<String, Value>,
     /// Where it stops for somebody to look.
     pub(super) pauses: Pauses,
+    /// Most supersteps it may take, where the graph would let it take more.
+    pub(super) supersteps_max: Option<u64>,
     /// Take channel values from here instead of the head: what came after is taken back.
     pub(super) rollback_to: Option<Option<Arc<Checkpoint>>>,
 }
@@ -39,6 +41,7 @@ fn info(head: Option<&Checkpoint>, graph: &Graph, start: &Start, now: Millis) ->
         thread_created: head.map_or(now, |head| head.run.thread_created),
         parent_seq: head.map_or(0, |head| head.seq),
         pauses: start.pauses.clone(),
+        supersteps_max: start.supersteps_max,
         continues: None,
     })
 }

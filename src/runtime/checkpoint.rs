@@ -58,6 +58,9 @@ pub struct RunInfo {
     /// Where this run stops for somebody to look, besides where its graph says so.
     #[serde(default, skip_serializing_if = "Pauses::is_empty")]
     pub pauses: Pauses,
+    /// Most supersteps it may take, where the graph would let it take more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersteps_max: Option<u64>,
     /// The run it continues under another version of its graph: side effects and questions are known by that one's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<RunId>,

@@ -36,6 +36,9 @@ pub enum Letter {
         /// Where it stops for somebody to look.
         #[serde(default, skip_serializing_if = "Pauses::is_empty")]
         pauses: Pauses,
+        /// Most supersteps it may take, where the graph would let it take more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        supersteps_max: Option<u64>,
     },
     /// Answer a question.
     Resume {

@@ -55,8 +55,11 @@ pub(super) fn reached<'a>(
         return over.then_some(limit);
     }
     let mut planned = planned.peekable();
-    if planned.peek().is_some() && spent.supersteps >= limits.supersteps {
-        return Some(format!("{} supersteps", limits.supersteps));
+    // Whoever started the run may bound it further; what a call inside it takes is part of that.
+    let asked = state.run.supersteps_max.filter(|_| frame.doors.is_none());
+    let supersteps = asked.map_or(limits.supersteps, |asked| asked.min(limits.supersteps));
+    if planned.peek().is_some() && spent.supersteps >= supersteps {
+        return Some(format!("{supersteps} supersteps"));
     }
     for node in planned {
         let visits = state.progress.visits.get(node).copied().unwrap_or(0);

@@ -74,6 +74,8 @@ pub struct Start {
     pub from: Option<u64>,
     /// Its id, from [`Runtime::fresh_run`]; `None`: it gets one.
     pub run: Option<RunId>,
+    /// Most supersteps it may take, where the graph would let it take more.
+    pub supersteps_max: Option<u64>,
 }
 
 /// What every part of the room shares.
@@ -188,6 +190,7 @@ impl Runtime {
             writes: start.writes,
             from: start.from,
             pauses: start.pauses,
+            supersteps_max: start.supersteps_max,
         };
         shared.post(thread, &letter, None).await?;
         Ok(run)

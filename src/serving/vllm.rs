@@ -187,7 +187,7 @@ fn read_back(window: &Window<'_>, known: &ServingConfig) -> ServingConfig {
         (Knob::NumGpuBlocksOverride, int("num_gpu_blocks_override")),
         (Knob::GpuMemoryUtilization, float("gpu_memory_utilization")),
         (Knob::EnablePrefixCaching, switch("enable_prefix_caching")),
-        (Knob::KvCacheDtype, read("cache_dtype").map(|name| KnobValue::Text(name.into_owned()))),
+        (Knob::KvCacheDtype, read("cache_dtype").and_then(|name| word(&name))),
     ];
     for (knob, value) in said {
         if let Some(value) = value {
@@ -195,6 +195,13 @@ fn read_back(window: &Window<'_>, known: &ServingConfig) -> ServingConfig {
         }
     }
     config
+}
+
+/// A name as engines have them, `fp8_e4m3`. Anything else is no setting: a server must not speak through what it claims to run,
+/// neither to a model nor to a command line.
+fn word(text: &str) -> Option<KnobValue> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (text.len() <= 32 && text.chars().all(plain)).then(|| KnobValue::Text(text.to_owned()))
 }
 
 /// Adds one knob. Switches are written out both ways: an operator's own arguments may have set the other one.

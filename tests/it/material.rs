@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// A file or folder of the shared material, or a loud line and `None`.
+/// A file or folder of the shared material, or a loud line and `None`; with `PERF_AGENT_NO_SKIP` its absence is a failure.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("PERF_AGENT_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let full = root.join(path);
     if !full.exists() {
+        let strict = std::env::var_os("PERF_AGENT_NO_SKIP").is_some();
+        assert!(!strict, "{} is not there, and nothing may be skipped", full.display());
         println!("skipped: {} is not there; set PERF_AGENT_SHARED", full.display());
         return None;
     }

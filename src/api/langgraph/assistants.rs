@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::protocol::{assistant_id, is_uuid, stamp};
-use super::refusal::{Detail, Input, Refusal};
+use super::refusal::{Detail, Input, Params, Refusal};
 use super::register::{now, read, read_all, write};
 use super::{PAGINATION_TOTAL, page};
 use crate::agent::Agent;
@@ -445,21 +445,39 @@ pub(in crate::api) async fn update(
     record.shown().map(Json)
 }
 
+/// What goes with an assistant.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct DeleteParams {
+    #[serde(default)]
+    delete_threads: bool,
+}
+
 /// Forgets an assistant. A graph's own stays.
 #[utoipa::path(
     delete, path = "/assistants/{assistant_id}", tag = "assistants",
-    params(("assistant_id" = String, Path, description = "The assistant")),
+    params(
+        ("assistant_id" = String, Path, description = "The assistant"),
+        ("delete_threads" = Option<bool>, Query, description = "Whether the threads go whose last run was its"),
+    ),
     responses((status = 204), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn delete(
     State(app): State<App>,
     Path(id): Path<String>,
+    Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, Refusal> {
     let id = kept(app.agent(), &id).await?.id;
     if app.agent().graph_names().iter().any(|graph| assistant_id(graph) == id) {
         return Err(Refusal::conflict("a graph's own assistant goes when the graph does"));
     }
     app.agent().documents().remove(ASSISTANTS, &id).await?;
+    if params.delete_threads {
+        for record in super::register::threads(app.agent()).await? {
+            if record.metadata.get("assistant_id").is_some_and(|of| *of == *id) {
+                super::threads::forget(&app, &record.thread).await?;
+            }
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,13 +11,13 @@ use super::launch::launch;
 use super::order::RunRequest;
 use super::protocol::{is_uuid, stamp};
 use super::refusal::{Detail, Input, Refusal};
-use super::register::{now, read, read_all, write};
+use super::register::{read, read_all, write};
 use super::schedule::Schedule;
 use super::threads::known;
 use super::{Order, PAGINATION_TOTAL, assistants, contains, page, selected, webhook};
 use crate::agent::Agent;
 use crate::api::state::App;
-use crate::base::{Clock, Millis, SystemClock, ThreadId};
+use crate::base::{Millis, ThreadId};
 
 /// Collection of crons.
 const CRONS: &str = crate::agent::CRON_RECORDS;
@@ -146,6 +146,7 @@ async fn made(
     config["configurable"]["cron_id"] = json!(id);
     // What its runs would be refused for is refused now.
     let run = RunRequest::from_value(Value::Object(payload.clone()))?;
+    run.check()?;
     run.webhook().map(|url| webhook::check(app, url)).transpose()?;
     let on_run_completed = match (&thread, request.on_run_completed.as_deref()) {
         (_, Some(word)) if !matches!(word, "delete" | "keep") => {
@@ -155,7 +156,7 @@ async fn made(
         (Some(_), None) => None,
         (None, None) => Some("delete".to_owned()),
     };
-    let at = now();
+    let at = app.security.clock.now();
     let mut record = CronRecord {
         id,
         assistant: assistant.id,
@@ -261,7 +262,7 @@ async fn found(agent: &Agent, search: &CronSearch) -> Result<Vec<CronRecord>, Re
 #[utoipa::path(
     post, path = "/runs/crons/search", tag = "crons", request_body = CronSearch,
     responses(
-        (status = 200, body = Vec<Object>, description = "Crons; only the fields of `select`, where it is given"),
+        (status = 200, body = ref("#/components/schemas/Crons"), description = "Crons; only the fields of `select`, where it is given"),
         (status = 422, body = Detail),
     ),
 )]
@@ -348,6 +349,7 @@ pub(in crate::api) async fn update(
             payload.insert("schedule".to_owned(), json!(schedule));
         }
         let run = RunRequest::from_value(Value::Object(payload.clone()))?;
+        run.check()?;
         run.webhook().map(|url| webhook::check(&app, url)).transpose()?;
     }
     record.schedule = patch.schedule.unwrap_or(record.schedule);
@@ -358,7 +360,7 @@ pub(in crate::api) async fn update(
     record.enabled = patch.enabled.unwrap_or(record.enabled);
     record.metadata.extend(patch.metadata.unwrap_or_default());
     record.on_run_completed = patch.on_run_completed.or(record.on_run_completed);
-    record.updated = now();
+    record.updated = app.security.clock.now();
     record.plan(record.updated)?;
     write(app.agent(), CRONS, &id, &record).await?;
     app.register.crons.notify_one();
@@ -400,9 +402,9 @@ pub(in crate::api) async fn watch(app: App) {
                 None
             }
         };
-        let look = now().plus(LOOK_MS);
+        let look = app.security.clock.now().plus(LOOK_MS);
         tokio::select! {
-            () = SystemClock.sleep_until(next.map_or(look, |next| next.min(look))) => {}
+            () = app.security.clock.sleep_until(next.map_or(look, |next| next.min(look))) => {}
             () = changed => {}
             () = app.drivers.stopped() => return,
         }
@@ -414,7 +416,7 @@ async fn started(app: &App) -> Result<Option<Millis>, Refusal> {
     let records: Vec<CronRecord> = read_all(app.agent(), CRONS).await?;
     let mut earliest: Option<Millis> = None;
     for mut record in records {
-        let at = now();
+        let at = app.security.clock.now();
         if record.next.is_some_and(|next| next <= at) {
             // Planned before it is started: a crash in between leaves one out, and starts none twice.
             record.plan(at)?;

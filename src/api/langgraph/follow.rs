@@ -40,6 +40,9 @@ pub(super) fn begin(app: &App, run: &RunRecord) -> watch::Receiver<Option<Outcom
 
 /// Takes up the runs that an earlier server of this store left.
 pub(in crate::api) async fn take_up(app: &App) {
+    if let Err(refusal) = webhook::take_up(app).await {
+        tracing::error!("webhooks cannot be taken up: {}", refusal.detail());
+    }
     let Ok(threads) = register::unfinished(app.agent()).await else { return };
     for record in threads {
         if record.open.is_empty() {
@@ -270,7 +273,11 @@ async fn rested(
 pub(super) fn answered(app: &App, state: &ThreadState) -> Map<String, Value> {
     let output = app.agent().graph_shape(&state.graph).map(|shape| shape.output);
     let output = output.unwrap_or_default();
-    let wanted = |name: &&String| output.is_empty() || output.contains(name);
+    // Those of subgraphs are no business of the graph's callers.
+    let wanted = |name: &&String| match output.is_empty() {
+        true => !name.contains('/'),
+        false => output.contains(name),
+    };
     let values = state.values.iter().filter(|(name, _)| wanted(name));
     values.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -331,12 +338,18 @@ pub(super) async fn finish(
         }
         run.ended = Some(outcome.ended.clone());
         run.updated = at;
+        let told = match run.order.webhook.clone() {
+            Some(url) => {
+                let shown = run.shown(true, app.register.url());
+                Some(webhook::keep(app, url, shown, outcome.body.clone()).await?)
+            }
+            None => None,
+        };
         let (kept_run, kept_thread) =
             tokio::join!(register::put_run(agent, &run), register::put_thread(agent, &record));
         kept_run.and(kept_thread)?;
-        if let Some(url) = run.order.webhook.clone() {
-            let shown = run.shown(true, app.register.url());
-            webhook::send(app, url, json!(shown), outcome.body.clone());
+        if let Some(pending) = told {
+            webhook::send(app, pending);
         }
     } else {
         register::put_thread(agent, &record).await?;

@@ -20,6 +20,7 @@ pub(in crate::api) fn quick() -> OpenApiRouter<App> {
         .routes(routes!(picture::graph))
         .routes(routes!(picture::schemas))
         .routes(routes!(picture::subgraphs))
+        .routes(routes!(picture::subgraph))
         .routes(routes!(threads::create))
         .routes(routes!(threads::search))
         .routes(routes!(threads::count))

@@ -1,11 +1,14 @@
 //! `/ok` and `/info`: whether a server is there, and which.
 
 use axum::Json;
-use serde::Serialize;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::protocol::{API_VERSION, LANGGRAPH_VERSION};
+use super::refusal::{Detail, Params, Refusal};
+use crate::api::state::App;
 
 /// Whether this process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -13,10 +16,29 @@ pub(in crate::api) struct Alive {
     ok: bool,
 }
 
-/// Answers as long as this process does.
-#[utoipa::path(get, path = "/ok", tag = "meta", responses((status = 200, body = Alive)))]
-pub(in crate::api) async fn ok() -> Json<Alive> {
-    Json(Alive { ok: true })
+/// How to ask.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct OkParams {
+    #[serde(default)]
+    check_db: Option<u8>,
+}
+
+/// Answers as long as this process does; with `check_db=1`, as long as its store does.
+#[utoipa::path(
+    get, path = "/ok", tag = "meta",
+    params(("check_db" = Option<u8>, Query, description = "1: whether the store answers, too")),
+    responses((status = 200, body = Alive), (status = "4XX", body = Detail)),
+)]
+pub(in crate::api) async fn ok(
+    State(app): State<App>,
+    Params(params): Params<OkParams>,
+) -> Result<Json<Alive>, Refusal> {
+    match params.check_db {
+        None | Some(0) => {}
+        Some(1) => drop(app.agent().threads(1).await?),
+        Some(_) => return Err(Refusal::invalid("`check_db` is 0 or 1")),
+    }
+    Ok(Json(Alive { ok: true }))
 }
 
 /// What this server is.

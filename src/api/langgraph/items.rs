@@ -77,6 +77,9 @@ pub(in crate::api) struct ItemPut {
     /// Refused: items are kept until they are deleted.
     #[serde(default)]
     ttl: Option<f64>,
+    /// Fields to find it by meaning with: `false` or left out; anything else is refused, there is no index of meanings.
+    #[serde(default)]
+    index: Option<Value>,
 }
 
 /// Keeps an item, in place of one that is there.
@@ -91,6 +94,9 @@ pub(in crate::api) async fn put(
     check(&item.namespace)?;
     if item.ttl.is_some() {
         return Err(Refusal::invalid("`ttl`: items are kept until they are deleted"));
+    }
+    if item.index.is_some_and(|index| !matches!(index, Value::Null | Value::Bool(false))) {
+        return Err(Refusal::invalid("`index`: there is no index of meanings"));
     }
     let place = place(&item.namespace, &item.key);
     let before: Option<ItemRecord> = read(app.agent(), ITEMS, &place).await?;
@@ -113,6 +119,16 @@ pub(in crate::api) struct ItemParams {
     /// Labels, separated by periods.
     #[serde(default)]
     namespace: Option<String>,
+    #[serde(default)]
+    refresh_ttl: Option<bool>,
+}
+
+/// Refuses to let an item live longer: it lives until it is deleted.
+fn refuse_refresh(refresh_ttl: Option<bool>) -> Result<(), Refusal> {
+    match refresh_ttl {
+        Some(true) => Err(Refusal::invalid("`refresh_ttl`: items are kept until they are deleted")),
+        _ => Ok(()),
+    }
 }
 
 /// An item; `null`: there is none.
@@ -121,6 +137,7 @@ pub(in crate::api) struct ItemParams {
     params(
         ("key" = String, Query, description = "Its key"),
         ("namespace" = Option<String>, Query, description = "Labels, separated by periods"),
+        ("refresh_ttl" = Option<bool>, Query, description = "Refused where true: items are kept until they are deleted"),
     ),
     responses((status = 200, body = Option<Item>), (status = 422, body = Detail)),
 )]
@@ -128,6 +145,7 @@ pub(in crate::api) async fn get(
     State(app): State<App>,
     Params(params): Params<ItemParams>,
 ) -> Result<Json<Option<Item>>, Refusal> {
+    refuse_refresh(params.refresh_ttl)?;
     let namespace: Vec<String> =
         params.namespace.unwrap_or_default().split('.').map(str::to_owned).collect();
     check(&namespace)?;
@@ -174,6 +192,9 @@ pub(in crate::api) struct ItemSearch {
     /// Refused: there is no index of meanings.
     #[serde(default)]
     query: Option<String>,
+    /// Refused where true: items are kept until they are deleted.
+    #[serde(default)]
+    refresh_ttl: Option<bool>,
 }
 
 /// Items that were found.
@@ -191,6 +212,7 @@ pub(in crate::api) async fn search(
     State(app): State<App>,
     Input(search): Input<ItemSearch>,
 ) -> Result<Json<Items>, Refusal> {
+    refuse_refresh(search.refresh_ttl)?;
     if search.query.is_some_and(|query| !query.is_empty()) {
         return Err(Refusal::invalid(
             "`query` searches by meaning, and there is no index of meanings",

@@ -31,6 +31,7 @@ pub(super) async fn launch(
     thread: Option<&str>,
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
+    request.check()?;
     if let Some(url) = request.webhook() {
         webhook::check(app, url)?;
     }
@@ -100,15 +101,17 @@ async fn on_thread(
         Strategy::Enqueue | Strategy::Reject => {}
     }
     let _held = app.register.lock(thread).await;
-    let record = register::thread(app.agent(), thread).await?;
+    let mut record = register::thread(app.agent(), thread).await?;
     if strategy == Strategy::Reject && !record.open.is_empty() {
         return Err(Refusal::busy());
     }
     let mut run = request.record(app, assistant, &record, now())?;
     if strategy == Strategy::Rollback {
         for displaced in &open {
-            let from = runs::forget(app, thread, displaced).await?;
-            run.order.from = run.order.from.or(from);
+            if let Some((from, to)) = runs::forget(app, thread, displaced).await? {
+                run.order.from = run.order.from.or(Some(from));
+                record.rolled_back.push((from, to));
+            }
         }
     }
     begun(app, record, run, Known::Maybe).await
@@ -293,6 +296,7 @@ async fn start(
         multitask: if asks { Multitask::Interrupt } else { Multitask::Enqueue },
         pauses: Pauses { before: order.before.clone(), after: order.after.clone() },
         from,
+        supersteps_max: order.supersteps_max,
     };
     Ok(app.agent().start_run(&run.thread, request).await?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Request};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
@@ -29,7 +29,8 @@ pub(in crate::api) struct RunRequest {
     command: Option<Command>,
     #[serde(default)]
     metadata: Option<Map<String, Value>>,
-    /// `configurable`: values for the graph's context that it declares; `tags`. The graph's own limits bound its steps.
+    /// `configurable`: values for the graph's context that it declares; `tags`; `recursion_limit`: most supersteps of a run that begins, where
+    /// the graph's own limits allow more.
     #[serde(default)]
     config: Option<Map<String, Value>>,
     /// Read-only values that the graph declares.
@@ -59,8 +60,15 @@ pub(in crate::api) struct RunRequest {
     /// Called with the run when it has ended.
     #[serde(default)]
     webhook: Option<String>,
+    /// Refused: there is no LangSmith here to give feedback to.
     #[serde(default)]
     feedback_keys: Option<Vec<String>>,
+    /// `sync` or `async`: every superstep is kept before the next one starts. `exit` is refused.
+    #[serde(default)]
+    durability: Option<Durability>,
+    /// The older word for `durability`: `false` is refused.
+    #[serde(default)]
+    checkpoint_during: Option<bool>,
     /// What to do with runs that go on.
     #[serde(default)]
     pub(super) multitask_strategy: Option<Strategy>,
@@ -147,6 +155,18 @@ pub(in crate::api) enum StreamMode {
     Many(Vec<Mode>),
 }
 
+/// When states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum Durability {
+    /// Before the next superstep.
+    Sync,
+    /// While the next superstep runs. Here they are kept before.
+    Async,
+    /// When the run ends. Refused.
+    Exit,
+}
+
 /// What to do where a thread is not there.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -180,6 +200,14 @@ pub(in crate::api) enum OnCompletion {
     Keep,
 }
 
+/// Refuses kinds of event that nothing here makes.
+pub(super) fn check_modes<'a>(modes: impl IntoIterator<Item = &'a Mode>) -> Result<(), Refusal> {
+    match modes.into_iter().any(|mode| *mode == Mode::Events) {
+        true => Err(Refusal::invalid("`stream_mode`: nothing here makes LangChain's own `events`")),
+        false => Ok(()),
+    }
+}
+
 impl RunRequest {
     /// A run of an assistant with this input and nothing else.
     pub(super) fn from_value(value: Value) -> Result<Self, Refusal> {
@@ -200,6 +228,29 @@ impl RunRequest {
         Ok((seconds * 1_000.0) as u64)
     }
 
+    /// What its stream sends.
+    fn modes(&self) -> Vec<Mode> {
+        match &self.stream_mode {
+            Some(StreamMode::One(mode)) => vec![*mode],
+            Some(StreamMode::Many(modes)) if !modes.is_empty() => modes.clone(),
+            _ => vec![Mode::Values],
+        }
+    }
+
+    /// Refuses what is not there, before anything is started for it.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        check_modes(&self.modes())?;
+        if self.durability == Some(Durability::Exit) || self.checkpoint_during == Some(false) {
+            return Err(Refusal::invalid(
+                "`durability`: every superstep is kept before the next one starts: `sync` or `async`",
+            ));
+        }
+        if self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            return Err(Refusal::invalid("`feedback_keys`: there is no LangSmith here"));
+        }
+        self.supersteps_max(&Map::new()).map(drop)
+    }
+
     /// Where the webhook goes.
     pub(super) fn webhook(&self) -> Option<&str> {
         self.webhook.as_deref()
@@ -218,14 +269,7 @@ impl RunRequest {
         let metadata = self.metadata_of(assistant, thread)?;
         let order = self.order(app, assistant, &graph, &thread.thread)?;
         let after_ms = self.after_ms()?;
-        let mut modes: Vec<Mode> = match &self.stream_mode {
-            None => Vec::new(),
-            Some(StreamMode::One(mode)) => vec![*mode],
-            Some(StreamMode::Many(modes)) => modes.clone(),
-        };
-        if modes.is_empty() {
-            modes.push(Mode::Values);
-        }
+        let modes = self.modes();
         let config = self.config_of(app, assistant, &graph, thread, &id, &metadata)?;
         let command = self.command.as_ref().map(|command| {
             json!({
@@ -248,7 +292,7 @@ impl RunRequest {
             "subgraphs": self.stream_subgraphs.unwrap_or(false),
             "resumable": self.stream_resumable.unwrap_or(false),
             "checkpoint_during": true,
-            "durability": "async",
+            "durability": self.durability.unwrap_or(Durability::Async),
         });
         Ok(RunRecord {
             id,
@@ -326,6 +370,15 @@ impl RunRequest {
         Ok(Value::Object(config))
     }
 
+    /// Most supersteps of a run: what the request says, or else its assistant.
+    fn supersteps_max(&self, given: &Map<String, Value>) -> Result<Option<u64>, Refusal> {
+        let own = self.config.as_ref().and_then(|config| config.get("recursion_limit"));
+        let limit = own.or_else(|| given.get("recursion_limit")).filter(|limit| !limit.is_null());
+        let whole = |limit: &Value| limit.as_u64().filter(|limit| *limit > 0);
+        let refused = || Refusal::invalid("`config.recursion_limit` is a whole number above 0");
+        limit.map(|limit| whole(limit).ok_or_else(refused)).transpose()
+    }
+
     /// Id of the state to begin at.
     fn begin_at(&self, thread: &ThreadId) -> Result<Option<String>, Refusal> {
         let named = self.checkpoint.as_ref().map(|name| name.id(thread)).transpose()?.flatten();
@@ -380,9 +433,11 @@ impl RunRequest {
             context,
             before: self.interrupt_before.as_ref().map(Nodes::names).unwrap_or_default(),
             after: self.interrupt_after.as_ref().map(Nodes::names).unwrap_or_default(),
+            supersteps_max: self.supersteps_max(config)?,
             checkpoint: self.begin_at(thread)?,
             from: None,
             modes: BTreeSet::new(),
+            subgraphs: self.stream_subgraphs.unwrap_or(false),
             resumable: self.stream_resumable.unwrap_or(false),
             webhook: self.webhook.clone(),
             by: self.by.clone(),

@@ -97,6 +97,33 @@ pub(in crate::api) async fn subgraphs(
     Ok(Json(Value::Object(shown.collect())))
 }
 
+/// One subgraph of an assistant's graph, by its namespace (`node`, `node|node`); with `recurse`, its own as well.
+#[utoipa::path(
+    get, path = "/assistants/{assistant_id}/subgraphs/{namespace}", tag = "assistants",
+    params(
+        ("assistant_id" = String, Path, description = "The assistant"),
+        ("namespace" = String, Path, description = "The node that calls it; `node|node` for one of a subgraph"),
+        ("recurse" = Option<bool>, Query, description = "Its own subgraphs too"),
+    ),
+    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+)]
+pub(in crate::api) async fn subgraph(
+    State(app): State<App>,
+    Path((id, namespace)): Path<(String, String)>,
+    Params(params): Params<SubgraphParams>,
+) -> Result<Json<Value>, Refusal> {
+    let record = assistants::kept(app.agent(), &id).await?;
+    let shape = app.agent().graph_shape(record.graph()?)?;
+    let within = format!("{namespace}|");
+    let wanted = |place: &str| place == namespace || (params.recurse && place.starts_with(&within));
+    let parts = shape.subgraphs(DEPTH_MAX).into_iter().filter(|(place, _)| wanted(place));
+    let shown: Map<String, Value> = parts.map(|(place, part)| (place, described(part))).collect();
+    match shown.is_empty() {
+        true => Err(Refusal::missing(format!("Subgraph '{namespace}' not found"))),
+        false => Ok(Json(Value::Object(shown))),
+    }
+}
+
 /// Nodes and edges.
 fn drawn(shape: &GraphShape) -> Value {
     let node = |name: &str| json!({"id": name, "type": "runnable", "data": {"name": name}});

@@ -33,6 +33,16 @@ pub(super) fn task_id(thread: &str, lineage: &Lineage, node: &str) -> String {
     hyphenated(&stable_hash(&["task", thread, &seq, node]))
 }
 
+/// The id of a call of a subgraph: the same through all of its supersteps.
+pub(super) fn call_id(thread: &str, run: &str, path: &str) -> String {
+    hyphenated(&stable_hash(&["call", thread, run, path]))
+}
+
+/// The id of the message that begins with entry `seq` of a journal.
+pub(super) fn message_id(run: &str, seq: u64) -> String {
+    format!("run--{}", hyphenated(&stable_hash(&["message", run, &seq.to_string()])))
+}
+
 /// Whether `id` has the form of an id of threads and runs.
 pub(super) fn is_uuid(id: &str) -> bool {
     id.len() == 36 && Uuid::try_parse(id).is_ok()

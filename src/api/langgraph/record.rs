@@ -33,6 +33,10 @@ pub(super) struct ThreadRecord {
     /// A place in its journal before which nothing is of interest to new runs.
     #[serde(default)]
     pub(super) journal_to: u64,
+    /// Checkpoints of runs that were rolled back: after the first of each pair, up to the second. To those who look at the
+    /// thread's states they are gone.
+    #[serde(default)]
+    pub(super) rolled_back: Vec<(u64, u64)>,
 }
 
 impl ThreadRecord {
@@ -49,6 +53,7 @@ impl ThreadRecord {
             copied: false,
             temporary: false,
             journal_to: 0,
+            rolled_back: Vec::new(),
         }
     }
 
@@ -112,12 +117,18 @@ pub(super) struct Order {
     pub(super) context: Map<String, Value>,
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
+    /// Most supersteps that it may take.
+    #[serde(default)]
+    pub(super) supersteps_max: Option<u64>,
     /// Id of the state to begin at.
     pub(super) checkpoint: Option<String>,
     /// Seq of the checkpoint to begin on: what came after was taken back.
     #[serde(default)]
     pub(super) from: Option<u64>,
     pub(super) modes: BTreeSet<Mode>,
+    /// Whether events of subgraphs are sent.
+    #[serde(default)]
+    pub(super) subgraphs: bool,
     pub(super) resumable: bool,
     pub(super) webhook: Option<String>,
     /// Whose key ordered it; `None`: whoever operates this server.
@@ -147,8 +158,18 @@ impl Ended {
         match self {
             Self::Finished | Self::Held => "success",
             Self::Asked | Self::Cancelled => "interrupted",
+            Self::Failed(problem) if is_late(problem) => "timeout",
             Self::Failed(_) => "error",
         }
+    }
+}
+
+/// Whether a run failed because a node, or all of it, took longer than its graph allows.
+fn is_late(problem: &Problem) -> bool {
+    match problem.code.as_str() {
+        "runtime.node_timeout" => true,
+        "runtime.limit_reached" => problem.message.contains(" ms of wall time"),
+        _ => false,
     }
 }
 
@@ -183,11 +204,11 @@ pub(super) enum Mode {
     Tasks,
     /// `checkpoints` and `tasks` with their times.
     Debug,
-    /// Messages as a whole; nothing here makes any yet.
+    /// What models write, each message as far as it is written.
     Messages,
-    /// Tokens of messages; nothing here makes any yet.
+    /// What models write, piece by piece.
     MessagesTuple,
-    /// LangChain's own events; nothing here makes any.
+    /// LangChain's own events. Refused: nothing here makes any.
     Events,
 }
 
@@ -206,6 +227,12 @@ pub(super) struct Run {
     created_at: String,
     updated_at: String,
     langsmith_session_name: Option<String>,
+}
+
+impl Run {
+    pub(super) fn id(&self) -> RunId {
+        RunId(self.run_id.clone())
+    }
 }
 
 impl RunRecord {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use super::follow::Outcome;
 use super::record::{RunRecord, ThreadRecord};
@@ -32,6 +34,8 @@ pub(in crate::api) struct Register {
     pub(super) recalled: tokio::sync::Notify,
     /// A cron has changed.
     pub(super) crons: tokio::sync::Notify,
+    /// Webhooks that are being called, or will be.
+    pub(super) calls: TaskTracker,
     rng: Mutex<SeededRng>,
     url: OnceLock<String>,
     /// Tells this process from those before it.
@@ -49,10 +53,17 @@ impl Register {
             followed: Mutex::default(),
             recalled: tokio::sync::Notify::new(),
             crons: tokio::sync::Notify::new(),
+            calls: TaskTracker::new(),
             rng: Mutex::new(SeededRng::stream(number, "langgraph ids")),
             url: OnceLock::new(),
             name: seed,
         }
+    }
+
+    /// Returns when no webhook is being called any more: those that are not due are left to the next server.
+    pub(in crate::api) async fn quiet(&self, limit: Duration) {
+        self.calls.close();
+        let _ = tokio::time::timeout(limit, self.calls.wait()).await;
     }
 
     /// Where the server answers.

@@ -78,6 +78,7 @@ pub(in crate::api) async fn create_batch(
     }
     let mut shown = Vec::with_capacity(requests.len());
     for request in &requests {
+        request.check()?;
         super::assistants::named(app.agent(), &request.assistant_id).await?;
     }
     for request in &mut requests {
@@ -94,7 +95,7 @@ pub(in crate::api) async fn create_batch(
     post, path = "/threads/{thread_id}/runs/wait", tag = "runs", request_body = RunRequest,
     params(("thread_id" = String, Path, description = "The thread")),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/RunOutput")),
         (status = "4XX", body = Detail),
         (status = 503, description = "The server is stopping", body = Detail),
     ),
@@ -111,7 +112,7 @@ pub(in crate::api) async fn wait(
 #[utoipa::path(
     post, path = "/runs/wait", tag = "runs", request_body = RunRequest,
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = ref("#/components/schemas/RunOutput")),
         (status = "4XX", body = Detail),
         (status = 503, description = "The server is stopping", body = Detail),
     ),
@@ -144,7 +145,7 @@ async fn waited(
         ("run_id" = String, Path, description = "The run"),
         ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the run is cancelled when the one who waits goes"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/RunOutput")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn join(
     State(app): State<App>,
@@ -253,38 +254,39 @@ pub(super) async fn stop(app: &App, thread: &ThreadId, run: &RunId) -> Result<bo
     Ok(true)
 }
 
-/// Forgets a run that has ended. Returns the checkpoint before it, if it wrote any.
+/// Forgets a run that has ended. Returns its checkpoints, if it wrote any: after the first, up to the second.
 pub(super) async fn forget(
     app: &App,
     thread: &ThreadId,
     run: &RunId,
-) -> Result<Option<u64>, Refusal> {
+) -> Result<Option<(u64, u64)>, Refusal> {
     let Ok(record) = register::run(app.agent(), thread, run.as_str()).await else {
         return Ok(None);
     };
     register::remove_run(app.agent(), thread, run).await?;
     let Some(execution) = record.execution else { return Ok(None) };
     let state = app.agent().look(thread).await?;
-    Ok(state.filter(|state| state.run == execution.run).map(|_| execution.seq_from))
+    let own = state.filter(|state| state.run == execution.run && state.seq > execution.seq_from);
+    Ok(own.map(|state| (execution.seq_from, state.seq)))
 }
 
 /// Cancels a run, forgets it, and takes back what it wrote.
 async fn roll_back(app: &App, thread: &ThreadId, run: &RunId) -> Result<(), Refusal> {
     stop(app, thread, run).await?;
     let _held = app.register.lock(thread).await;
-    match forget(app, thread, run).await? {
-        None => {}
-        Some(0) => {
-            // It was the first: nothing was there before.
-            app.agent().delete(thread).await?;
-            app.agent().create_thread_as(thread).await?;
-            let mut record = register::thread(app.agent(), thread).await?;
-            (record.journal_to, record.ran) = (0, false);
-            register::put_thread(app.agent(), &record).await?;
-        }
-        Some(seq) => drop(app.agent().rewind(thread, seq).await?),
+    let Some((from, to)) = forget(app, thread, run).await? else { return Ok(()) };
+    let mut record = register::thread(app.agent(), thread).await?;
+    if from == 0 {
+        // It was the first: nothing was there before.
+        app.agent().delete(thread).await?;
+        app.agent().create_thread_as(thread).await?;
+        (record.journal_to, record.ran) = (0, false);
+        record.rolled_back.clear();
+    } else {
+        app.agent().rewind(thread, from).await?;
+        record.rolled_back.push((from, to));
     }
-    Ok(())
+    register::put_thread(app.agent(), &record).await
 }
 
 /// How to cancel.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::paths::{Paths, Role, inside, nodes_of};
 use super::protocol::{self, Place, stamp};
 use super::record::{RunRecord, server};
 use super::refusal::Refusal;
@@ -50,6 +51,10 @@ pub(super) struct History<'a> {
     thread: &'a ThreadId,
     runs: Vec<RunRecord>,
     head: Option<ThreadState>,
+    /// Checkpoints of runs that were rolled back: after the first of each pair, up to the second.
+    rolled_back: Vec<(u64, u64)>,
+    /// Whether the states of subgraphs are shown with the tasks that call them.
+    deep: bool,
     /// Read when the first state wants it.
     journal: Option<Vec<JournalEntry>>,
 }
@@ -59,12 +64,37 @@ impl<'a> History<'a> {
     pub(super) async fn open(app: &'a App, thread: &'a ThreadId) -> Result<Self, Refusal> {
         let head = app.agent().look(thread).await?;
         let runs = register::runs_of(app.agent(), thread).await?;
-        Ok(Self { app, thread, runs, head, journal: None })
+        let rolled_back = register::thread(app.agent(), thread).await?.rolled_back;
+        Ok(Self { app, thread, runs, head, rolled_back, deep: false, journal: None })
+    }
+
+    /// The same history, with the states of subgraphs where `deep` says so.
+    pub(super) fn with_subgraphs(self, deep: bool) -> Self {
+        Self { deep, ..self }
+    }
+
+    /// The last checkpoint before those of the rolled-back run that `seq` belongs to.
+    fn taken_back_to(&self, seq: u64) -> Option<u64> {
+        let own = self.rolled_back.iter().find(|(from, to)| (from + 1..=*to).contains(&seq));
+        own.map(|(from, _)| *from)
+    }
+
+    /// Whether a state belongs to a run that was rolled back.
+    pub(super) fn is_taken_back(&self, moment: &Moment) -> bool {
+        self.taken_back_to(moment.first().seq).is_some()
     }
 
     /// The state the thread stands at; `None`: nothing ran yet.
     pub(super) async fn newest(&self) -> Result<Option<Moment>, Refusal> {
         match &self.head {
+            // Until the run that displaced it has begun.
+            Some(head) if self.taken_back_to(head.seq).is_some() => {
+                let mut seq = head.seq;
+                while let Some(before) = self.taken_back_to(seq) {
+                    seq = before;
+                }
+                if seq == 0 { Ok(None) } else { self.at(seq).await }
+            }
             Some(head) => match self.at(head.lineage.seq).await? {
                 Some(moment) => Ok(Some(moment)),
                 // The checkpoint that made it was pruned.
@@ -115,7 +145,10 @@ impl<'a> History<'a> {
             before = Some(oldest);
             for state in states {
                 let same = group.last().is_none_or(|other| other.lineage.seq == state.lineage.seq);
-                if !same && let Some(moment) = close(&mut group) {
+                if !same
+                    && let Some(moment) = close(&mut group)
+                    && !self.is_taken_back(&moment)
+                {
                     let done = enough(&moment);
                     moments.push(moment);
                     if done {
@@ -125,7 +158,7 @@ impl<'a> History<'a> {
                 group.push(state);
             }
         }
-        moments.extend(close(&mut group));
+        moments.extend(close(&mut group).filter(|moment| !self.is_taken_back(moment)));
         Ok(moments)
     }
 
@@ -144,12 +177,12 @@ impl<'a> History<'a> {
             (None, false) => None,
         };
         let (next, tasks, values) = if input {
-            let values = parent.map(|parent| parent.values).unwrap_or_default();
+            let values = parent.map(|parent| inside("", &parent.values)).unwrap_or_default();
             (json!(["__start__"]), json!([self.start_task(moment).await?]), json!(values))
         } else {
             let tasks = self.tasks(moment).await?;
             let next: Vec<&Value> = tasks.iter().map(|task| &task["name"]).collect();
-            (json!(next), json!(tasks), json!(moment.newest().values))
+            (json!(next), json!(tasks), json!(inside("", &moment.newest().values)))
         };
         let interrupts: Vec<Value> = tasks
             .as_array()
@@ -220,11 +253,11 @@ impl<'a> History<'a> {
             return Ok(Vec::new());
         }
         let asked = if is_head { std::slice::from_ref(shown) } else { &moment.states[..] };
-        let mut interrupts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+        let mut interrupts: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
         for open in asked.iter().flat_map(|state| &state.interrupts) {
-            let by_id = interrupts.entry(&open.node).or_default();
-            by_id
-                .insert(&open.id, json!({"id": open.id, "value": value_of(&json!(open.question))}));
+            let by_id = interrupts.entry(open.node.clone()).or_default();
+            let question = json!({"id": open.id, "value": value_of(&json!(open.question))});
+            by_id.insert(open.id.clone(), question);
         }
         let (run, superstep) = (shown.run.clone(), shown.superstep);
         let (mut results, mut errors) = (BTreeMap::new(), BTreeMap::new());
@@ -241,22 +274,18 @@ impl<'a> History<'a> {
                 _ => {}
             }
         }
-        let lineage = *moment.lineage();
-        let tasks = shown.next.iter().map(|node| {
-            let open: Vec<&Value> =
-                interrupts.get(node.as_str()).into_iter().flat_map(BTreeMap::values).collect();
-            json!({
-                "id": protocol::task_id(self.thread.as_str(), &lineage, node),
-                "name": node,
-                "path": ["__pregel_pull", node],
-                "error": errors.get(node),
-                "interrupts": open,
-                "checkpoint": null,
-                "state": null,
-                "result": results.get(node),
-            })
-        });
-        Ok(tasks.collect())
+        let shape = self.app.agent().graph_shape(&shown.graph).ok();
+        let told = Told {
+            paths: Paths::new(self.thread, &run, shape),
+            thread: self.thread,
+            state: shown,
+            lineage: *moment.lineage(),
+            interrupts,
+            results,
+            errors,
+            deep: self.deep,
+        };
+        Ok(told.tasks(""))
     }
 
     /// The task that applies the input.
@@ -290,6 +319,74 @@ impl<'a> History<'a> {
             self.journal = Some(entries);
         }
         Ok(self.journal.as_deref().unwrap_or_default())
+    }
+}
+
+/// What is known of the tasks of a state.
+struct Told<'a> {
+    paths: Paths,
+    thread: &'a ThreadId,
+    state: &'a ThreadState,
+    lineage: Lineage,
+    /// By node and id.
+    interrupts: BTreeMap<String, BTreeMap<String, Value>>,
+    results: BTreeMap<String, Value>,
+    errors: BTreeMap<String, Value>,
+    deep: bool,
+}
+
+impl Told<'_> {
+    /// The tasks of a subgraph (empty: of the graph itself).
+    fn tasks(&self, frame: &str) -> Vec<Value> {
+        let nodes = nodes_of(frame, &self.state.next).into_iter();
+        nodes.map(|(node, deeper)| self.task(frame, &node, !deeper.is_empty())).collect()
+    }
+
+    /// `calls`: it is a call of a subgraph that goes on.
+    fn task(&self, frame: &str, node: &str, calls: bool) -> Value {
+        let path = if frame.is_empty() { node.to_owned() } else { format!("{frame}/{node}") };
+        let within = format!("{path}/");
+        let own =
+            self.interrupts.iter().filter(|(asks, _)| **asks == path || asks.starts_with(&within));
+        let open: Vec<&Value> = own.flat_map(|(_, by_id)| by_id.values()).collect();
+        let id = match calls || self.paths.spot(&path).role != Role::Work {
+            true => self.paths.call(&path),
+            false => protocol::task_id(self.thread.as_str(), &self.lineage, &path),
+        };
+        let namespace = calls.then(|| self.paths.namespace(&path));
+        let result = self.results.get(&path).filter(|_| !calls);
+        let result = result.map(|writes| inside(frame, writes.as_object().into_iter().flatten()));
+        let mut failed = self.errors.iter();
+        let error = failed.find(|(at, _)| **at == path || at.starts_with(&within));
+        json!({
+            "id": id,
+            "name": node,
+            "path": ["__pregel_pull", node],
+            "error": error.map(|(_, message)| message),
+            "interrupts": open,
+            "checkpoint": namespace.as_ref().map(|ns| {
+                json!({"thread_id": self.thread, "checkpoint_ns": ns})
+            }),
+            "state": namespace.filter(|_| self.deep).map(|ns| self.part(&path, &ns)),
+            "result": result,
+        })
+    }
+
+    /// The state of a subgraph that is being run.
+    fn part(&self, path: &str, namespace: &str) -> Value {
+        let tasks = self.tasks(path);
+        let next: Vec<&Value> = tasks.iter().map(|task| &task["name"]).collect();
+        let open = tasks.iter().filter_map(|task| task["interrupts"].as_array()).flatten();
+        json!({
+            "values": inside(path, &self.state.values),
+            "next": next,
+            "interrupts": open.collect::<Vec<_>>(),
+            "metadata": {},
+            "created_at": stamp(self.lineage.at),
+            "checkpoint": {"thread_id": self.thread, "checkpoint_ns": namespace},
+            "parent_checkpoint": null,
+            "tasks": tasks,
+        })
     }
 }
 

@@ -30,12 +30,14 @@ pub(super) fn place(id: &str) -> Result<Place, Refusal> {
 }
 
 /// The state of that id.
-async fn state_of(app: &App, thread: &ThreadId, id: &str) -> Result<Value, Refusal> {
+async fn state_of(app: &App, thread: &ThreadId, id: &str, deep: bool) -> Result<Value, Refusal> {
     let place = place(id)?;
-    let mut history = History::open(app, thread).await?;
+    let mut history = History::open(app, thread).await?.with_subgraphs(deep);
     let moment = history.at(place.seq).await?;
-    let moment =
-        moment.filter(|m| m.place(place.input) == place && m.faces().contains(&place.input));
+    let moment = moment.filter(|m| {
+        let named = m.place(place.input) == place && m.faces().contains(&place.input);
+        named && !history.is_taken_back(m)
+    });
     match moment {
         Some(moment) => history.shown(&moment, place.input).await,
         None => Err(Refusal::missing(format!("Checkpoint {id} not found"))),
@@ -45,8 +47,9 @@ async fn state_of(app: &App, thread: &ThreadId, id: &str) -> Result<Value, Refus
 /// What a state is asked for with.
 #[derive(Debug, Deserialize)]
 pub(in crate::api) struct StateParams {
-    #[serde(default, rename = "subgraphs")]
-    _subgraphs: Option<bool>,
+    /// Whether the states of subgraphs are shown with the tasks that call them.
+    #[serde(default)]
+    subgraphs: Option<bool>,
 }
 
 /// The newest state of a thread.
@@ -56,19 +59,19 @@ pub(in crate::api) struct StateParams {
         ("thread_id" = String, Path, description = "The thread"),
         ("subgraphs" = Option<bool>, Query, description = "Whether the states of subgraphs are wanted"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn newest(
     State(app): State<App>,
     Path(thread): Path<String>,
-    Params(_params): Params<StateParams>,
+    Params(params): Params<StateParams>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
-    newest_of(&app, &thread).await.map(Json)
+    newest_of(&app, &thread, params.subgraphs.unwrap_or(false)).await.map(Json)
 }
 
-async fn newest_of(app: &App, thread: &ThreadId) -> Result<Value, Refusal> {
-    let mut history = History::open(app, thread).await?;
+async fn newest_of(app: &App, thread: &ThreadId, deep: bool) -> Result<Value, Refusal> {
+    let mut history = History::open(app, thread).await?.with_subgraphs(deep);
     match history.newest().await? {
         Some(moment) => history.shown(&moment, false).await,
         None => Ok(empty()),
@@ -83,15 +86,16 @@ async fn newest_of(app: &App, thread: &ThreadId) -> Result<Value, Refusal> {
         ("checkpoint_id" = String, Path, description = "The state"),
         ("subgraphs" = Option<bool>, Query, description = "Whether the states of subgraphs are wanted"),
     ),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn at(
     State(app): State<App>,
     Path((thread, checkpoint)): Path<(String, String)>,
-    Params(_params): Params<StateParams>,
+    Params(params): Params<StateParams>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
-    let mut state = state_of(&app, &thread, &checkpoint).await?;
+    let deep = params.subgraphs.unwrap_or(false);
+    let mut state = state_of(&app, &thread, &checkpoint, deep).await?;
     // The original repeats what it was asked with, which has no namespace.
     if let Some(checkpoint) = state["checkpoint"].as_object_mut() {
         checkpoint.remove("checkpoint_ns");
@@ -133,13 +137,16 @@ impl CheckpointConfig {
 pub(in crate::api) struct StateRequest {
     /// The state.
     checkpoint: CheckpointConfig,
+    /// Whether the states of subgraphs are shown with the tasks that call them.
+    #[serde(default)]
+    subgraphs: Option<bool>,
 }
 
 /// A state of a thread.
 #[utoipa::path(
     post, path = "/threads/{thread_id}/state/checkpoint", tag = "threads", request_body = StateRequest,
     params(("thread_id" = String, Path, description = "The thread")),
-    responses((status = 200, body = Object), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadState")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn at_checkpoint(
     State(app): State<App>,
@@ -147,9 +154,10 @@ pub(in crate::api) async fn at_checkpoint(
     Input(request): Input<StateRequest>,
 ) -> Result<Json<Value>, Refusal> {
     let thread = known(&app, &thread).await?;
+    let deep = request.subgraphs.unwrap_or(false);
     match request.checkpoint.id(&thread)? {
-        Some(id) => state_of(&app, &thread, id).await.map(Json),
-        None => newest_of(&app, &thread).await.map(Json),
+        Some(id) => state_of(&app, &thread, id, deep).await.map(Json),
+        None => newest_of(&app, &thread, deep).await.map(Json),
     }
 }
 
@@ -246,7 +254,7 @@ async fn listed(app: &App, thread: &ThreadId, request: HistoryRequest) -> Result
 #[utoipa::path(
     post, path = "/threads/{thread_id}/history", tag = "threads", request_body = HistoryRequest,
     params(("thread_id" = String, Path, description = "The thread")),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadStates")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn history(
     State(app): State<App>,
@@ -265,7 +273,7 @@ pub(in crate::api) async fn history(
         ("limit" = Option<usize>, Query, description = "At most so many, 1 to 1000"),
         ("before" = Option<String>, Query, description = "Those before this one"),
     ),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = Detail)),
+    responses((status = 200, body = ref("#/components/schemas/ThreadStates")), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn history_of(
     State(app): State<App>,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::events::{Said, Translator};
 use super::follow::Outcome;
 use super::launch::{journal_end, launch};
-use super::order::{Ordered, RunRequest};
+use super::order::{Ordered, RunRequest, check_modes};
 use super::record::{Ended, Mode, RunRecord};
 use super::refusal::{Detail, Params, Refusal};
 use super::register::{self, Following};
@@ -126,6 +126,7 @@ pub(in crate::api) async fn join_stream(
             .map_err(|_| Refusal::invalid(format!("there is no stream mode `{mode}`")))?;
         chosen.insert(mode);
     }
+    check_modes(&chosen)?;
     let from = Since::header(&headers);
     let guard = Attended::new(&app, &record, on_disconnect(params.cancel_on_disconnect.as_deref()));
     let places = places(&record, "stream");
@@ -224,7 +225,13 @@ impl Feed {
             over: false,
             guard: Some(guard),
         };
-        feed.push(vec![Said { event: "metadata", data: metadata }]);
+        if matches!(from, Since::Now)
+            // After the end of the journal: what is behind that is told by what comes.
+            && let Some(state) = app.agent().look(&feed.translator.run().thread).await?
+        {
+            feed.translator.go_on_from(state);
+        }
+        feed.push(vec![Said::new("metadata", metadata)]);
         Ok(feed)
     }
 
@@ -320,7 +327,7 @@ impl Feed {
 
     fn fail(&mut self, code: &str, message: &str) {
         let data = json!({"error": code, "message": message});
-        self.push(vec![Said { event: "error", data }]);
+        self.push(vec![Said::new("error", data)]);
         self.over = true;
     }
 
@@ -358,12 +365,21 @@ impl Feed {
     }
 }
 
+/// What to look for on a thread.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct ThreadStreamParams {
+    /// Separated by commas; only `run_modes` is there.
+    #[serde(default)]
+    stream_modes: Option<String>,
+}
+
 /// Everything that happens on a thread from now on, whichever run it belongs to; with `Last-Event-ID` from there on.
 #[utoipa::path(
     get, path = "/threads/{thread_id}/stream", tag = "threads",
     params(
         ("thread_id" = String, Path, description = "The thread"),
         ("Last-Event-ID" = Option<String>, Header, description = "The event after which to begin"),
+        ("stream_modes" = Option<String>, Query, description = "`run_modes`: what the runs were made with"),
     ),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
@@ -373,15 +389,24 @@ impl Feed {
 pub(in crate::api) async fn join_thread(
     State(app): State<App>,
     Path(thread): Path<String>,
+    Params(params): Params<ThreadStreamParams>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let modes = params.stream_modes.as_deref().unwrap_or_default();
+    if let Some(mode) = modes.split(',').find(|mode| !matches!(*mode, "" | "run_modes")) {
+        return Err(Refusal::invalid(format!("`stream_modes`: `{mode}` is not sent")));
+    }
     let thread = known(&app, &thread).await?;
-    let journal = match Since::header(&headers) {
-        Since::After(seq, _) => app.agent().follow(&thread, seq),
-        Since::Begin => app.agent().follow(&thread, 0),
-        Since::Now => journal_end(&app, &thread, 0).await?.0,
+    let (from, journal) = match Since::header(&headers) {
+        Since::After(seq, n) => {
+            let begin = begin_of(&app, &thread, seq).await?;
+            ((seq, n), app.agent().follow(&thread, begin))
+        }
+        Since::Begin => ((0, 0), app.agent().follow(&thread, 0)),
+        Since::Now => ((0, 0), journal_end(&app, &thread, 0).await?.0),
     };
-    let all = Thread { app, thread, journal, translators: HashMap::new(), queue: VecDeque::new() };
+    let (translators, queue) = (HashMap::new(), VecDeque::new());
+    let all = Thread { app, thread, journal, from, translators, queue };
     let events = stream::unfold(all, |mut all| async move {
         let event = all.next().await?;
         Some((Ok(event), all))
@@ -390,11 +415,32 @@ pub(in crate::api) async fn join_thread(
     Ok(answer(none, events))
 }
 
+/// Where the run began that was at work at this place of the journal: what it says next hangs on what it said before.
+async fn begin_of(app: &App, thread: &ThreadId, seq: u64) -> Result<u64, Refusal> {
+    let mut journal = app.agent().follow(thread, 0);
+    let mut begins: HashMap<RunId, u64> = HashMap::new();
+    let mut begin = 0;
+    while let Some(entry) = journal.try_next().await.map_err(crate::agent::Error::from)? {
+        if entry.seq > seq {
+            break;
+        }
+        begin = *begins.entry(entry.run).or_insert(entry.seq - 1);
+    }
+    Ok(begin)
+}
+
+/// Whether a run begins here, or goes on.
+fn begins(entry: &JournalEntry) -> bool {
+    matches!(entry.kind.as_str(), "RUN_STARTED" | "RUN_FORKED" | "RESUMED")
+}
+
 /// The events of one thread.
 struct Thread {
     app: App,
     thread: ThreadId,
     journal: Journal,
+    /// The event after which to begin: its place in the journal and its number there.
+    from: (u64, u64),
     translators: HashMap<RunId, Translator>,
     queue: VecDeque<Event>,
 }
@@ -415,15 +461,13 @@ impl Thread {
     }
 
     async fn enter(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {
-        let begins = matches!(entry.kind.as_str(), "RUN_STARTED" | "RUN_FORKED" | "RESUMED");
-        if begins || !self.translators.contains_key(&entry.run) {
+        if begins(entry) || !self.translators.contains_key(&entry.run) {
             self.begin(entry).await?;
         }
         let Some(translator) = self.translators.get_mut(&entry.run) else { return Ok(()) };
         let (said, over) = translator.entry(entry).await?.unwrap_or_default();
-        for (n, said) in said.into_iter().enumerate() {
-            let event = Event::default().event(said.event).data(said.data.to_string());
-            self.queue.push_back(event.id(format!("{}-{n}", entry.seq)));
+        for (n, said) in (1..).zip(said) {
+            self.push((entry.seq, n), said);
         }
         if over {
             self.translators.remove(&entry.run);
@@ -431,10 +475,19 @@ impl Thread {
         Ok(())
     }
 
+    /// Queues an event, those before the place to begin at left out.
+    fn push(&mut self, (seq, n): (u64, u64), said: Said) {
+        if (seq, n) > self.from {
+            let event = Event::default().event(said.event).data(said.data.to_string());
+            self.queue.push_back(event.id(format!("{seq}-{n}")));
+        }
+    }
+
     /// A run begins, or goes on under another name.
     async fn begin(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {
         // Whoever made the run writes it down while holding the lock.
-        let _held = self.app.register.lock(&self.thread).await;
+        let shared = self.app.register.clone();
+        let _held = shared.lock(&self.thread).await;
         let runs = register::runs_of(self.app.agent(), &self.thread).await?;
         let run = runs
             .into_iter()
@@ -445,9 +498,17 @@ impl Thread {
         let same = self.translators.get(&entry.run).is_some_and(|t| t.run().id == run.id);
         if !same {
             let metadata = json!({"run_id": run.id, "attempt": 1});
-            let event = Event::default().event("metadata").data(metadata.to_string());
-            self.queue.push_back(event.id(format!("{}-0", entry.seq.saturating_sub(1))));
-            self.translators.insert(entry.run.clone(), Translator::new(&self.app, run, execution));
+            self.push((entry.seq, 0), Said::new("metadata", metadata));
+            let mut translator = Translator::new(&self.app, run, execution);
+            // Somebody who came while it was at work.
+            if !begins(entry)
+                && let Some(state) = self.app.agent().look(&self.thread).await?
+                && let Some(before) = state.seq.checked_sub(1)
+                && let Some(state) = self.app.agent().state_at(&self.thread, before).await?
+            {
+                translator.go_on_from(state);
+            }
+            self.translators.insert(entry.run.clone(), translator);
         }
         Ok(())
     }

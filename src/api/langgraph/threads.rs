@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::assistants::IfExists;
 use super::protocol::{is_uuid, stamp, task_id};
 use super::record::ThreadRecord;
-use super::refusal::{Detail, Input, Refusal};
+use super::refusal::{Detail, Input, Params, Refusal};
 use super::register::{self, now};
 use super::snapshot::value_of;
 use super::{Order, PAGINATION_TOTAL, contains, page, selected};
@@ -76,7 +76,7 @@ fn status(record: &ThreadRecord, state: Option<&ThreadState>) -> &'static str {
 fn shown(record: &ThreadRecord, state: Option<&ThreadState>) -> Thread {
     let ran = record.ran && state.is_some();
     let values = match state {
-        Some(state) if ran => Some(json!(state.values)),
+        Some(state) if ran => Some(json!(super::paths::inside("", &state.values))),
         _ if record.copied => None,
         _ => Some(Value::Null),
     };
@@ -149,9 +149,7 @@ pub(in crate::api) async fn create(
     State(app): State<App>,
     Input(request): Input<ThreadCreate>,
 ) -> Result<Json<Thread>, Refusal> {
-    if request.ttl.as_ref().is_some_and(|ttl| !ttl.is_null()) {
-        return Err(Refusal::invalid("`ttl`: threads are kept until they are deleted"));
-    }
+    refuse_ttl(request.ttl.as_ref())?;
     if request.supersteps.is_some_and(|steps| !steps.is_empty()) {
         return Err(Refusal::invalid("`supersteps`: begin with a run, or copy a thread"));
     }
@@ -167,6 +165,13 @@ pub(in crate::api) async fn create(
             show_record(&app, &record).await.map(Json)
         }
         None => Err(Refusal::conflict(format!("Thread with ID {thread} already exists"))),
+    }
+}
+
+fn refuse_ttl(ttl: Option<&Value>) -> Result<(), Refusal> {
+    match ttl.is_some_and(|ttl| !ttl.is_null()) {
+        true => Err(Refusal::invalid("`ttl`: threads are kept until they are deleted")),
+        false => Ok(()),
     }
 }
 
@@ -192,16 +197,30 @@ pub(super) async fn made_as(app: &App, record: &ThreadRecord) -> Result<bool, Re
 /// A thread.
 #[utoipa::path(
     get, path = "/threads/{thread_id}", tag = "threads",
-    params(("thread_id" = String, Path, description = "The thread")),
+    params(
+        ("thread_id" = String, Path, description = "The thread"),
+        ("include" = Option<String>, Query, description = "Refused: nothing more is known of a thread"),
+    ),
     responses((status = 200, body = Thread), (status = "4XX", body = Detail)),
 )]
 pub(in crate::api) async fn show(
     State(app): State<App>,
     Path(thread): Path<String>,
+    Params(params): Params<ThreadParams>,
 ) -> Result<Json<Thread>, Refusal> {
+    if params.include.is_some_and(|fields| !fields.is_empty()) {
+        return Err(Refusal::invalid("`include`: nothing more is known of a thread"));
+    }
     let thread = known(&app, &thread).await?;
     let record = register::thread(app.agent(), &thread).await?;
     show_record(&app, &record).await.map(Json)
+}
+
+/// How a thread is asked for.
+#[derive(Debug, Deserialize)]
+pub(in crate::api) struct ThreadParams {
+    #[serde(default)]
+    include: Option<String>,
 }
 
 /// What to change of a thread.
@@ -210,6 +229,9 @@ pub(in crate::api) struct ThreadPatch {
     /// Laid over what is there.
     #[serde(default)]
     metadata: Option<Map<String, Value>>,
+    /// Refused: threads are kept until they are deleted.
+    #[serde(default)]
+    ttl: Option<Value>,
 }
 
 /// Changes what is said of a thread.
@@ -223,6 +245,7 @@ pub(in crate::api) async fn update(
     Path(thread): Path<String>,
     Input(patch): Input<ThreadPatch>,
 ) -> Result<Json<Thread>, Refusal> {
+    refuse_ttl(patch.ttl.as_ref())?;
     let thread = known(&app, &thread).await?;
     let _held = app.register.lock(&thread).await;
     let mut record = register::thread(app.agent(), &thread).await?;
@@ -248,7 +271,7 @@ pub(in crate::api) async fn delete(
 }
 
 /// Cancels what goes on on a thread, then forgets it.
-async fn forget(app: &App, thread: &ThreadId) -> Result<(), Refusal> {
+pub(super) async fn forget(app: &App, thread: &ThreadId) -> Result<(), Refusal> {
     let record = register::thread(app.agent(), thread).await?;
     for run in &record.open {
         super::runs::stop(app, thread, run).await?;
@@ -305,6 +328,9 @@ pub(in crate::api) struct ThreadSearch {
     /// Only these fields.
     #[serde(default)]
     select: Option<Vec<String>>,
+    /// Refused: take the values and pick from them.
+    #[serde(default)]
+    extract: Option<Map<String, Value>>,
 }
 
 /// What threads are sorted by.
@@ -375,7 +401,7 @@ async fn found(
 #[utoipa::path(
     post, path = "/threads/search", tag = "threads", request_body = ThreadSearch,
     responses(
-        (status = 200, body = Vec<Object>, description = "Threads; only the fields of `select`, where it is given"),
+        (status = 200, body = ref("#/components/schemas/Threads"), description = "Threads; only the fields of `select`, where it is given"),
         (status = 422, body = Detail),
     ),
 )]
@@ -383,6 +409,9 @@ pub(in crate::api) async fn search(
     State(app): State<App>,
     Input(search): Input<ThreadSearch>,
 ) -> Result<([(HeaderName, String); 1], Json<Value>), Refusal> {
+    if search.extract.as_ref().is_some_and(|paths| !paths.is_empty()) {
+        return Err(Refusal::invalid("`extract`: ask for `values` and pick from them"));
+    }
     let found = found(&app, &search).await?;
     let mut threads = Vec::new();
     for (record, thread) in page(&found, search.offset, search.limit.unwrap_or(10))? {

@@ -1,17 +1,20 @@
 //! Webhooks: somebody is told when a run has ended. Whom we may call, `security::Outbound` says.
 
-use std::time::Duration;
-
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::protocol::stamp;
+use super::record::Run;
 use super::refusal::Refusal;
-use super::register::now;
+use super::register::{read_all, write};
 use crate::api::security::{Refused, origin_of};
 use crate::api::state::App;
+use crate::base::{Millis, RunId};
 
+/// Collection of the calls that are still to be made.
+const WEBHOOKS: &str = "langgraph.webhooks";
 /// Header with `sha256=` and the HMAC-SHA-256 of the body in hex.
 const SIGNATURE: &str = "x-perf-agent-signature";
 /// Pauses between attempts [s].
@@ -25,33 +28,92 @@ pub(super) fn check(app: &App, url: &str) -> Result<(), Refusal> {
     checked.map(drop).map_err(|reason| Refusal::invalid(format!("`webhook`: {reason}")))
 }
 
-/// Tells `url` that a run has ended, in the background: at once, and again for some time if nobody listens.
-pub(super) fn send(app: &App, url: String, run: Value, values: Value) {
+/// A call that is still to be made: kept until somebody has taken it, or never will.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Pending {
+    run: RunId,
+    url: String,
+    body: String,
+    /// Attempts that failed.
+    tried: usize,
+    /// The next attempt.
+    due: Millis,
+}
+
+/// Writes down that `url` is to be told how a run ended, before anybody can see that it has: a crash forgets no call, and may
+/// make one twice.
+pub(super) async fn keep(
+    app: &App,
+    url: String,
+    run: Run,
+    values: Value,
+) -> Result<Pending, Refusal> {
+    let at = app.security.clock.now();
+    let id = run.id();
+    let mut body = json!(run);
+    body["webhook_sent_at"] = json!(stamp(at));
+    body["run_ended_at"] = body["updated_at"].clone();
+    body["error"] = values.get("__error__").cloned().unwrap_or(Value::Null);
+    body["values"] = values;
+    let pending = Pending { run: id, url, body: body.to_string(), tried: 0, due: at };
+    write(app.agent(), WEBHOOKS, pending.run.as_str(), &pending).await?;
+    Ok(pending)
+}
+
+/// Makes the calls that an earlier server of this store left.
+pub(super) async fn take_up(app: &App) -> Result<(), Refusal> {
+    let left: Vec<Pending> = read_all(app.agent(), WEBHOOKS).await?;
+    left.into_iter().for_each(|pending| send(app, pending));
+    Ok(())
+}
+
+/// Makes a call in the background: when it is due, and again for some time if nobody listens.
+pub(super) fn send(app: &App, mut pending: Pending) {
+    let calls = app.register.calls.clone();
     let app = app.clone();
-    tokio::spawn(async move {
-        let mut body = run;
-        body["webhook_sent_at"] = json!(stamp(now()));
-        body["run_ended_at"] = body["updated_at"].clone();
-        body["error"] = values.get("__error__").cloned().unwrap_or(Value::Null);
-        body["values"] = values;
-        let body = body.to_string();
-        for pause_s in PAUSES_S.map(Some).into_iter().chain([None]) {
-            let problem = match post(&app, &url, &body).await {
-                Ok(()) => return,
-                Err(Refused::Final(problem)) => return given_up(&url, &problem),
-                Err(Refused::Passing(problem)) => problem,
-            };
-            let Some(pause_s) = pause_s else { return given_up(&url, &problem) };
+    calls.spawn(async move {
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(pause_s)) => {}
+                () = app.security.clock.sleep_until(pending.due) => {}
+                // The next server of this store goes on with it. One that is being made is waited for.
                 () = app.drivers.stopped() => return,
             }
+            let Some(later) = attempt(&app, &pending).await else { break };
+            pending = later;
+            kept(write(app.agent(), WEBHOOKS, pending.run.as_str(), &pending).await);
         }
+        let documents = app.agent().documents();
+        kept(documents.remove(WEBHOOKS, pending.run.as_str()).await.map_err(Refusal::from));
     });
+}
+
+/// One attempt. Returns the next one; `None`: there is none, it was taken or given up.
+async fn attempt(app: &App, pending: &Pending) -> Option<Pending> {
+    let problem = match post(app, &pending.url, &pending.body).await {
+        Ok(()) => return None,
+        Err(Refused::Final(problem)) => {
+            given_up(&pending.url, &problem);
+            return None;
+        }
+        Err(Refused::Passing(problem)) => problem,
+    };
+    let Some(pause_s) = PAUSES_S.get(pending.tried) else {
+        given_up(&pending.url, &problem);
+        return None;
+    };
+    let due = app.security.clock.now().plus(pause_s * 1_000);
+    Some(Pending { tried: pending.tried + 1, due, ..pending.clone() })
 }
 
 fn given_up(url: &str, problem: &str) {
     tracing::warn!(to = origin_of(url), "webhook given up: {problem}");
+}
+
+/// What is not written down is made anyway, while this process lives.
+fn kept<T>(written: Result<T, Refusal>) {
+    if let Err(refusal) = written {
+        tracing::error!("a webhook is not written down: {}", refusal.detail());
+    }
 }
 
 async fn post(app: &App, url: &str, body: &str) -> Result<(), Refused> {

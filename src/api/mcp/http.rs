@@ -27,7 +27,7 @@ pub(in crate::api) fn service(
     access: McpAccess,
     config: Option<Arc<str>>,
 ) -> Service {
-    let door = Door { drivers, access, config, how_to_answer };
+    let door = Door { drivers, access, config, how_to_answer, keys: true };
     let options = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_max_request_body_bytes(MESSAGE_BYTES_MAX)
@@ -47,7 +47,8 @@ fn how_to_answer(thread: &ThreadId) -> String {
     )
 }
 
-/// The Model Context Protocol: one JSON-RPC message; its answer comes as a stream of events.
+/// The Model Context Protocol: one JSON-RPC message; its answer comes as a stream of events. A key needs `read`, and
+/// `operate` too for what does more.
 #[utoipa::path(
     post, path = "/mcp", tag = "mcp", request_body = Object,
     responses(
@@ -56,7 +57,9 @@ fn how_to_answer(thread: &ThreadId) -> String {
         (status = "4XX", content_type = "text/plain", body = String, description = "Not a message of the protocol, or headers that do not fit it"),
     ),
 )]
-pub(in crate::api) async fn handle(State(app): State<App>, request: Request) -> Response {
+pub(in crate::api) async fn handle(State(app): State<App>, mut request: Request) -> Response {
+    // Whose key it is, which was put there before, is asked again where something is called.
+    request.extensions_mut().insert(app.security.clone());
     let mut response = app.mcp.handle(request).await.map(Body::new);
     if response.status().is_client_error() {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -17,6 +17,15 @@ pub struct McpAccess {
     pub consent: bool,
 }
 
+/// What one client may call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rights {
+    /// Tools that stage or change something.
+    pub(super) effects: bool,
+    /// Graphs: each call starts a run.
+    pub(super) graphs: bool,
+}
+
 /// The tool that says what a run came to.
 pub(super) const READ_THREAD: &str = "read_thread";
 
@@ -41,14 +50,14 @@ pub(super) enum Named {
 }
 
 /// Everything that can be called, by the name a client calls it by.
-pub(super) fn all(agent: &Agent, access: McpAccess) -> BTreeMap<String, Offer> {
+pub(super) fn all(agent: &Agent, rights: Rights) -> BTreeMap<String, Offer> {
     let mut offers = BTreeMap::from([(READ_THREAD.to_owned(), Offer::ReadThread)]);
     for tool in agent.tools() {
-        if tool.enabled && allowed(&tool, access) {
+        if tool.enabled && (rights.effects || reads(&tool)) {
             offers.insert(tool.name.clone(), Offer::Tool(Box::new(tool)));
         }
     }
-    for name in agent.graph_names() {
+    for name in agent.graph_names().into_iter().filter(|_| rights.graphs) {
         if let Ok(shape) = agent.graph_shape(&name) {
             offers.insert(graph_name(agent, name), Offer::Graph(Box::new(shape)));
         }
@@ -57,16 +66,16 @@ pub(super) fn all(agent: &Agent, access: McpAccess) -> BTreeMap<String, Offer> {
 }
 
 /// What `name` means.
-pub(super) fn named(agent: &Agent, access: McpAccess, name: &str) -> Named {
-    if let Some(offer) = all(agent, access).remove(name) {
+pub(super) fn named(agent: &Agent, rights: Rights, name: &str) -> Named {
+    if let Some(offer) = all(agent, rights).remove(name) {
         return Named::Offered(offer);
     }
     let withheld = agent.tools().iter().any(|tool| tool.name == name && tool.enabled);
     if withheld { Named::Withheld } else { Named::Unknown }
 }
 
-fn allowed(tool: &ToolDescription, access: McpAccess) -> bool {
-    access.effects || tool.effect == ToolEffect::Read
+fn reads(tool: &ToolDescription) -> bool {
+    tool.effect == ToolEffect::Read
 }
 
 /// A graph is called by its name; one that is called like a tool is set apart.
@@ -76,6 +85,15 @@ fn graph_name(agent: &Agent, name: String) -> String {
 }
 
 impl Offer {
+    /// Whether a call changes nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        match self {
+            Self::Tool(tool) => reads(tool),
+            Self::Graph(_) => false,
+            Self::ReadThread => true,
+        }
+    }
+
     /// The offer as a client sees it.
     pub(super) fn shown(&self, name: &str) -> Tool {
         match self {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
     Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
@@ -10,10 +12,11 @@ use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 
-use super::offer::{self, McpAccess, Named, Offer};
+use super::offer::{self, McpAccess, Named, Offer, Rights};
 use super::run;
 use crate::agent::{Agent, Drivers};
 use crate::api::Error;
+use crate::api::security::{Caller, Scope, Security, Written};
 use crate::base::{Coded, ThreadId};
 
 const INSTRUCTIONS: &str = "Tunes LLM servers (vLLM, TGI, SGLang) without hurting users. Read with list_deployments, read_metrics and \
@@ -30,11 +33,56 @@ pub(in crate::api) struct Door {
     pub(super) config: Option<Arc<str>>,
     /// How a person answers the question of a thread.
     pub(super) how_to_answer: fn(&ThreadId) -> String,
+    /// Whether clients have keys; else whoever started this process is the client.
+    pub(super) keys: bool,
 }
 
 impl Door {
     pub(super) fn agent(&self) -> &Agent {
         self.drivers.agent()
+    }
+
+    /// What this client may call. One that is not known may read.
+    fn rights(&self, context: &RequestContext<RoleServer>) -> Rights {
+        let known = |parts: &Parts| parts.extensions.get::<Caller>().cloned();
+        let caller = context.extensions.get::<Parts>().and_then(known);
+        let operates = !self.keys || caller.is_some_and(|caller| caller.may(Scope::Operate));
+        Rights { effects: operates && self.access.effects, graphs: operates }
+    }
+
+    /// What `name` means to this client.
+    fn named(&self, context: &RequestContext<RoleServer>, name: &str) -> Result<Offer, Missing> {
+        let rights = self.rights(context);
+        match offer::named(self.agent(), rights, name) {
+            Named::Offered(offer) => return Ok(offer),
+            Named::Withheld if rights.graphs => {
+                return Err(Missing::Refused(Error::NotOffered(name.to_owned())));
+            }
+            Named::Withheld | Named::Unknown => {}
+        }
+        // There for somebody with another key?
+        let most = Rights { effects: self.access.effects, graphs: true };
+        match offer::named(self.agent(), most, name) {
+            Named::Offered(_) => Err(Missing::Refused(Error::Forbidden(Scope::Operate))),
+            Named::Withheld => Err(Missing::Refused(Error::NotOffered(name.to_owned()))),
+            Named::Unknown => Err(Missing::Unknown),
+        }
+    }
+
+    async fn call(
+        &self,
+        offer: &Offer,
+        args: Value,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, Error> {
+        match offer {
+            Offer::Tool(tool) => {
+                let value = self.call_tool_of_registry(&tool.name, args).await?;
+                Ok(tool_result(value, offer::is_object(&tool.output)))
+            }
+            Offer::Graph(shape) => run::start(self, shape, args, context).await.map(thread_result),
+            Offer::ReadThread => run::read(self, &args, context).await.map(thread_result),
+        }
     }
 
     async fn call_tool_of_registry(&self, tool: &str, args: Value) -> Result<Value, Error> {
@@ -53,9 +101,9 @@ impl ServerHandler for Door {
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let offers = offer::all(self.agent(), self.access);
+        let offers = offer::all(self.agent(), self.rights(&context));
         let tools = offers.iter().map(|(name, offer)| offer.shown(name)).collect();
         Ok(ListToolsResult::with_all_items(tools))
     }
@@ -67,21 +115,39 @@ impl ServerHandler for Door {
     ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.as_ref();
         let args = Value::Object(request.arguments.unwrap_or_default());
-        let offer = match offer::named(self.agent(), self.access, name) {
-            Named::Offered(offer) => offer,
-            Named::Withheld => return Ok(refused(&Error::NotOffered(name.to_owned())).into()),
-            Named::Unknown => return Err(unknown(self.agent(), name)),
+        let offer = match self.named(&context, name) {
+            Ok(offer) => Ok(offer),
+            Err(Missing::Refused(error)) => Err(error),
+            Err(Missing::Unknown) => return Err(unknown(self.agent(), name)),
         };
-        let called = match &offer {
-            Offer::Tool(tool) => {
-                let called = self.call_tool_of_registry(&tool.name, args).await;
-                called.map(|value| tool_result(value, offer::is_object(&tool.output)))
-            }
-            Offer::Graph(shape) => run::start(self, shape, args, &context).await.map(thread_result),
-            Offer::ReadThread => run::read(self, &args, &context).await.map(thread_result),
+        let reads = offer.as_ref().is_ok_and(Offer::only_reads);
+        let written = if reads { None } else { written(&context, name) };
+        let called = match offer {
+            Ok(offer) => self.call(&offer, args, &context).await,
+            Err(error) => Err(error),
         };
+        if let Some(written) = written {
+            let failed = |error: &Error| crate::api::error::status_of(&error.problem().code);
+            written.ended(called.as_ref().err().map_or(StatusCode::OK, failed));
+        }
         Ok(called.unwrap_or_else(|error| refused(&error)).into())
     }
+}
+
+/// Why a name cannot be called.
+enum Missing {
+    /// There is nothing of that name.
+    Unknown,
+    /// There is, but not here, or not for this client.
+    Refused(Error),
+}
+
+/// The line of the audit log for a call; `None`: over pipes there is none.
+fn written(context: &RequestContext<RoleServer>, name: &str) -> Option<Written> {
+    let parts = context.extensions.get::<Parts>()?;
+    let security = parts.extensions.get::<Arc<Security>>()?;
+    let caller = parts.extensions.get::<Caller>()?;
+    Some(Written::begin(security, caller, parts, name))
 }
 
 /// What a tool gave. Only objects can be structured content; the text is there for every client.

@@ -28,7 +28,7 @@ pub async fn serve_mcp(
 ) -> Result<(), Error> {
     let drivers = Drivers::start(agent).await?;
     let config: Option<Arc<str>> = config.map(Into::into);
-    let door = Door { drivers: drivers.clone(), access, config, how_to_answer };
+    let door = Door { drivers: drivers.clone(), access, config, how_to_answer, keys: false };
     let ended = tokio::select! {
         ended = speak(door) => ended,
         () = shutdown => Ok(()),

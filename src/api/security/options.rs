@@ -23,7 +23,7 @@ pub struct SecurityOptions {
     pub outbound: Outbound,
     /// Signs webhooks; `None`: they are not signed.
     pub webhook_secret: Option<SecretString>,
-    /// Time of rate limits, of the audit log and of idempotency keys.
+    /// Time of rate limits, of the audit log, of idempotency keys, of crons and of webhooks.
     pub clock: Arc<dyn Clock>,
 }
 

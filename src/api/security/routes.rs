@@ -69,7 +69,7 @@ const TABLE: [(&str, &str, Scope); 84] = [
     ("POST", "/graphs/{name}/migrations", Scope::Approve),
     ("POST", "/keys", Scope::Admin),
     // Which tools there are, and that none has consent, is said when the server starts.
-    ("POST", "/mcp", Scope::Operate),
+    ("POST", "/mcp", Scope::Read),
     ("POST", "/metrics/collect", Scope::Operate),
     ("POST", "/optimize", Scope::Operate),
     ("POST", "/optimize/batch", Scope::Operate),

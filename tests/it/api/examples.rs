@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::support::Served;
 use super::tour;
 
 const FILE: &str = "src/api/examples.json";
@@ -92,7 +93,12 @@ fn every_refusal_lists_its_codes_under_the_status_they_have() {
         for (status, response) in operation["responses"].as_object().unwrap() {
             // What refuses a message of MCP is a library, in words alone.
             let words = response["content"]["text/plain"].is_object();
-            if !status.starts_with('4') || words {
+            // A failure that is told in an answer's own shape has its code in there.
+            let media = response["content"].as_object().into_iter().flatten();
+            let mut forms = media.filter_map(|(_, media)| media["schema"]["$ref"].as_str());
+            let told = forms.any(|f| f.ends_with("/ProblemDetails") || f.ends_with("/Detail"));
+            let failed = status.starts_with('5') && told;
+            if !(status.starts_with('4') || failed) || words {
                 continue;
             }
             let codes = response["x-codes"].as_array().cloned().unwrap_or_default();
@@ -109,4 +115,15 @@ fn every_refusal_lists_its_codes_under_the_status_they_have() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_deployment_of_which_nothing_is_seen_is_answered_as_the_document_says() {
+    let served = Served::start().await;
+    let (status, seen) = served.get("/metrics/deployments?window_s=0").await;
+    assert_eq!((status, &seen[0]["error"]["code"]), (200, &json!("tools.invalid_arguments")));
+    let document = perf_agent::api::document();
+    let answers = &document["paths"]["/metrics/deployments"]["get"]["responses"];
+    let schema = &answers["200"]["content"]["application/json"]["schema"];
+    assert_eq!(misfits(&document, schema, &seen), Vec::<String>::new());
 }

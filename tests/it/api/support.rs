@@ -86,7 +86,7 @@ impl Served {
         Self::bound(agent, McpAccess::default(), security).await
     }
 
-    async fn bound(agent: Agent, mcp: McpAccess, security: SecurityOptions) -> Self {
+    pub async fn bound(agent: Agent, mcp: McpAccess, security: SecurityOptions) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = ServerOptions { listen, config: None, mcp, security };
         let server = Server::bind(agent, options).await.unwrap();

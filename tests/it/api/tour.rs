@@ -7,6 +7,7 @@ use perf_agent::agent::{ConfigFile, Settings};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::langgraph::nested;
 use super::own_threads::SIGNALLED;
 use super::rollouts::paused;
 use super::support::{GOAL, Served, settings};
@@ -70,6 +71,9 @@ impl Tour {
             }
         }
         std::fs::write(folder.path().join("signalled.yaml"), SIGNALLED).unwrap();
+        for (name, text) in [("part", nested::PART), ("whole", nested::WHOLE)] {
+            std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+        }
         let graphs = Some(folder.path().to_owned());
         let settings = Settings { graphs, prompts: Some(prompts), ..settings("memory:") };
         let served = Served::of(settings).await;
@@ -181,6 +185,10 @@ impl Tour {
         let some = Some(json!({"limit": 10}));
         self.call("post", "/assistants/{assistant_id}/versions", &[&id], some).await;
         self.call("delete", "/assistants/{assistant_id}", &[&id], None).await;
+        let nested = self.post("/assistants/search", json!({"graph_id": "whole"})).await;
+        let id = nested[0]["assistant_id"].as_str().unwrap().to_owned();
+        let part = "/assistants/{assistant_id}/subgraphs/{namespace}";
+        self.call("get", part, &[&id, "call"], None).await;
     }
 
     async fn threads(&mut self) {

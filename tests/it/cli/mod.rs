@@ -9,6 +9,7 @@ mod graphs;
 mod help;
 mod keys;
 mod scenarios;
+mod serving;
 mod signals;
 mod store;
 pub mod support;

@@ -65,6 +65,7 @@ async fn a_graph_goes_when_no_run_is_pinned_to_it_and_none_waits_for_it() {
             rollback: false,
             writes: Default::default(),
             from: None,
+            supersteps_max: None,
             pauses: Pauses::default(),
         };
         store.inbox_push(&ThreadId("open".to_owned()), &start, Millis(9), None).await.unwrap();

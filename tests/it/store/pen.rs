@@ -36,6 +36,7 @@ impl<'a> Pen<'a> {
             thread_created: Millis(1),
             parent_seq: 0,
             pauses: Default::default(),
+            supersteps_max: None,
             continues: None,
         };
         let state = Checkpoint {

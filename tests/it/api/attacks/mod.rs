@@ -3,6 +3,7 @@
 mod injection;
 mod leaks;
 mod outbound;
+mod page;
 mod raw;
 
 use perf_agent::api::Scope;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::support::{Served, settings};
 
-const PART: &str = "schema: graph/v1
+pub const PART: &str = "schema: graph/v1
 name: part
 input: { n: integer }
 state: { twice: integer }
@@ -13,7 +13,7 @@ nodes: { double: { set: { twice: \"{{ n }}\" } } }
 edges: [start -> double -> end]
 ";
 
-const WHOLE: &str = "schema: graph/v1
+pub const WHOLE: &str = "schema: graph/v1
 name: whole
 input: { given: integer }
 state: { found: integer }
