@@ -104,7 +104,7 @@ async fn to_the_end(
         None => later(app, thread, id).await,
     };
     match begun {
-        Ok(Some((execution, watch))) => Some(settled(app, thread, &execution, watch).await?),
+        Ok(Some((execution, watch))) => Some(settled(app, thread, id, &execution, watch).await?),
         Ok(None) => Some(cancelled()),
         Err(refusal) => Some(failed(Problem {
             code: "agent.run_failed".to_owned(),
@@ -159,6 +159,7 @@ async fn later(
 async fn settled(
     app: &App,
     thread: &ThreadId,
+    id: &RunId,
     execution: &Execution,
     mut watch: Watch,
 ) -> Option<Outcome> {
@@ -177,7 +178,7 @@ async fn settled(
                     _ => continue,
                 }
             }
-            Ok(Seen::Rested) => match rested(app, thread, execution, seen).await {
+            Ok(Seen::Rested) => match rested(app, thread, id, execution, seen).await {
                 Ok(Rest::Over(outcome)) => return Some(outcome),
                 Ok(Rest::Goes) => {
                     let journal = app.agent().follow(thread, seen);
@@ -203,6 +204,7 @@ enum Rest {
 async fn rested(
     app: &App,
     thread: &ThreadId,
+    id: &RunId,
     execution: &Execution,
     seen: u64,
 ) -> Result<Rest, Problem> {
@@ -211,7 +213,9 @@ async fn rested(
     let Some(state) = state.filter(|state| state.run == execution.run) else {
         // It is queued. To LangGraph a run that asks is over, and does not keep others from starting.
         if agent.state(thread).await.is_ok_and(|s| s.status == ThreadStatus::Interrupted) {
-            agent.cancel(thread).await.map_err(|error| error.problem())?;
+            let by = register::run(agent, thread, id.as_str()).await.ok();
+            let by = by.and_then(|run| run.order.by);
+            agent.cancel_as(thread, by.as_deref()).await.map_err(|error| error.problem())?;
         }
         return Ok(Rest::Goes);
     };

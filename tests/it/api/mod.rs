@@ -12,6 +12,7 @@ mod mcp;
 mod optimizing;
 mod orchestrator;
 mod refusals;
+mod reporting;
 mod resources;
 mod restarts;
 mod rollouts;

@@ -3,6 +3,7 @@
 mod kept;
 mod nested;
 mod pausing;
+mod refusing;
 mod streaming;
 mod threads;
 mod trace;
