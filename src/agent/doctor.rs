@@ -1,11 +1,13 @@
 //! What is there: key, model, GPUs, engines, store; each really asked.
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::assembly::Assembled;
-use super::{ModelSettings, models};
+use super::up::Host;
+use super::{Agent, ModelSettings, models};
 use crate::base::Coded;
 use crate::serving::Target;
 
@@ -18,44 +20,98 @@ pub struct Check {
     pub ok: Option<bool>,
     /// What was found, in words.
     pub detail: String,
+    /// How long asking took [ms]; `None`: nothing had to be asked.
+    pub latency_ms: Option<u64>,
 }
 
 impl Check {
     fn new(name: impl Into<String>, ok: Option<bool>, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), ok, detail: detail.into() }
+        Self { name: name.into(), ok, detail: detail.into(), latency_ms: None }
+    }
+}
+
+/// What `look` finds, with the time that it took.
+async fn timed(look: impl Future<Output = Check>) -> Check {
+    let began = Instant::now();
+    let check = look.await;
+    let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Check { latency_ms: Some(latency_ms), ..check }
+}
+
+impl Agent {
+    /// Asks everything that is there, each thing at most so long: what hangs is named, and hangs nothing.
+    pub async fn examine(&self, patience: Duration) -> Vec<Check> {
+        within(self.parts(), &self.settings().model, patience).await
     }
 }
 
 /// Asks everything.
 pub(super) async fn examine(parts: &Assembled, model: &ModelSettings) -> Vec<Check> {
+    within(parts, model, PATIENCE).await
+}
+
+async fn within(parts: &Assembled, model: &ModelSettings, patience: Duration) -> Vec<Check> {
+    let asked = async {
+        match model.api_key {
+            Some(_) => timed(in_time("model provider", provider(model), patience)).await,
+            None => provider(model).await,
+        }
+    };
+    let (provider, pulse) = tokio::join!(asked, pulse(parts, patience));
     let mut checks = vec![
         Check::new("decides", Some(true), parts.model_line.clone()),
-        provider(model).await,
-        gpus(),
+        provider,
+        timed(async { gpus() }).await,
         Check::new(
             "graphs",
             Some(true),
             parts.shelf.now().graphs.keys().cloned().collect::<Vec<_>>().join(", "),
         ),
     ];
-    checks.extend(pulse(parts, PATIENCE).await);
+    checks.extend(pulse);
     checks
 }
 
-/// Longest look at one deployment when a person asks: the first look at a server waits until it has seen ten seconds.
+/// Longest look at one thing when a person asks: the first look at a server waits until it has seen ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks the store and every deployment: what work cannot do without.
+/// Asks the store, every deployment and every proxy of this host: what work cannot do without.
 pub(super) async fn pulse(parts: &Assembled, patience: Duration) -> Vec<Check> {
-    let store = match parts.runtime.threads(1).await {
-        Ok(_) => Check::new("store", Some(true), "answers"),
-        Err(error) => Check::new("store", Some(false), error.problem().to_string()),
+    let store = async {
+        match parts.runtime.threads(1).await {
+            Ok(_) => Check::new("store", Some(true), "answers"),
+            Err(error) => Check::new("store", Some(false), error.problem().to_string()),
+        }
     };
     let targets = parts.registry.services().targets.now();
-    let asked = targets.values().map(|target| deployment(target, parts.simulated, patience));
-    let mut checks = vec![store];
-    checks.extend(futures::future::join_all(asked).await);
-    checks
+    let asked = targets.values().map(|target| timed(deployment(target, parts.simulated, patience)));
+    let proxies = parts.hosts.iter().map(|host| timed(proxy(host, patience)));
+    let (store, deployments, proxies) = tokio::join!(
+        timed(store),
+        futures::future::join_all(asked),
+        futures::future::join_all(proxies)
+    );
+    [vec![store], deployments, proxies].concat()
+}
+
+/// Whether the proxy of a deployment of this host answers its control socket, with or without a table.
+async fn proxy(host: &Host, patience: Duration) -> Check {
+    let name = format!("proxy of {}", host.name());
+    let look = async {
+        match host.proxy_answers().await {
+            true => Check::new(&name, Some(true), "answers"),
+            false => Check::new(&name, Some(false), "nothing listens on its control socket"),
+        }
+    };
+    in_time(&name, look, patience).await
+}
+
+/// What `look` finds, if it does within `patience`.
+async fn in_time(name: &str, look: impl Future<Output = Check>, patience: Duration) -> Check {
+    let found = tokio::time::timeout(patience, look).await;
+    found.unwrap_or_else(|_| {
+        Check::new(name, Some(false), format!("no answer within {} s", patience.as_secs_f64()))
+    })
 }
 
 /// Whether one deployment answers, as far as `patience` shows it.
@@ -67,7 +123,7 @@ async fn deployment(target: &Target, simulated: bool, patience: Duration) -> Che
     let why = match tokio::time::timeout(patience, target.observe.observe(10.0, None)).await {
         Ok(Ok(_)) => return Check::new(name, Some(true), detail),
         Ok(Err(error)) => error.problem().to_string(),
-        Err(_) => format!("nothing to see within {} s", patience.as_secs()),
+        Err(_) => format!("nothing to see within {} s", patience.as_secs_f64()),
     };
     Check::new(name, Some(false), format!("{detail}: {why}"))
 }

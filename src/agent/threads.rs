@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::door::{CREATED, STARTED, started};
 use super::{Agent, Error, JournalEntry, Started};
 use crate::base::{Clock, RunId, SystemClock, ThreadId};
+use crate::graph::Graph;
 use crate::runtime::{
     self, MigrationReport, Multitask, Pauses, Start, ThreadDiff, ThreadState, ThreadStatus, Update,
 };
@@ -32,6 +33,17 @@ pub struct StartRequest {
     pub from: Option<u64>,
     /// Most supersteps it may take, where the graph would let it take more.
     pub supersteps_max: Option<u64>,
+    /// In whose name it is started, and consents if its context does; `None`: of the operator.
+    pub by: Option<String>,
+}
+
+impl StartRequest {
+    /// A run of `graph`; `approved`: nobody is asked.
+    pub fn new(graph: &str, input: Value, approved: bool) -> Self {
+        let approval = if approved { "never" } else { "ask" };
+        let context = Map::from_iter([("approval".to_owned(), json!(approval))]);
+        Self { graph: graph.to_owned(), input, context, ..Self::default() }
+    }
 }
 
 impl Agent {
@@ -44,33 +56,16 @@ impl Agent {
         request: StartRequest,
     ) -> Result<RunId, Error> {
         let definition = self.graph(&request.graph)?;
-        let mut context = request.context;
-        let own = [("operator", self.settings().operator.as_str()), ("approval", "ask")];
-        for (name, value) in own {
-            if definition.context.contains_key(name)
-                && (name == "operator" || !context.contains_key(name))
-            {
-                context.insert(name.to_owned(), json!(value));
-            }
-        }
+        let (graph, config) = (request.graph.clone(), request.config.clone());
         let runtime = &self.parts().runtime;
         let run = runtime.fresh_run();
-        let start = Start {
-            input: request.input,
-            writes: request.writes,
-            context: Value::Object(context),
-            multitask: request.multitask,
-            pauses: request.pauses,
-            from: request.from,
-            run: Some(run.clone()),
-            supersteps_max: request.supersteps_max,
-        };
+        let start = Start { run: Some(run.clone()), ..self.start_of(&definition, request) };
         let started = Started {
-            graph: request.graph,
+            graph,
             seed: self.settings().seed,
             model: self.parts().model_line.clone(),
             choice: self.settings().model.choice,
-            config: request.config,
+            config,
             started_ms: self.clock().now().0,
             wall_s: 0.0,
             run: Some(run.clone()),
@@ -90,6 +85,38 @@ impl Agent {
             return Err(error.into());
         }
         Ok(run)
+    }
+
+    /// Whether a run could begin with this on a thread that holds nothing; nothing is started.
+    ///
+    /// Errors: [`Error::UnknownGraph`]; input, context or nodes that do not fit.
+    pub async fn check_start(&self, request: StartRequest) -> Result<(), Error> {
+        let definition = self.graph(&request.graph)?;
+        let start = self.start_of(&definition, request);
+        Ok(self.parts().runtime.check_start(definition, start).await?)
+    }
+
+    /// The start as the runtime has it, with what the operator says and not the caller.
+    fn start_of(&self, definition: &Graph, request: StartRequest) -> Start {
+        let mut context = request.context;
+        let by = request.by.as_deref().unwrap_or(&self.settings().operator);
+        for (name, value) in [("operator", by), ("approval", "ask")] {
+            if definition.context.contains_key(name)
+                && (name == "operator" || !context.contains_key(name))
+            {
+                context.insert(name.to_owned(), json!(value));
+            }
+        }
+        Start {
+            input: request.input,
+            writes: request.writes,
+            context: Value::Object(context),
+            multitask: request.multitask,
+            pauses: request.pauses,
+            from: request.from,
+            run: None,
+            supersteps_max: request.supersteps_max,
+        }
     }
 
     async fn was_started(&self, thread: &ThreadId) -> Result<bool, Error> {
@@ -156,19 +183,42 @@ impl Agent {
 
     /// Lets a thread go on that failed or is held. Whoever calls drives it, or wakes its driver.
     pub async fn go_on(&self, thread: &ThreadId) -> Result<(), Error> {
-        Ok(self.parts().runtime.go_on(thread, &self.settings().operator).await?)
+        self.go_on_as(thread, None).await
+    }
+
+    /// Like [`Agent::go_on`], in the name of `by`; `None`: of the operator.
+    pub async fn go_on_as(&self, thread: &ThreadId, by: Option<&str>) -> Result<(), Error> {
+        let by = by.unwrap_or(&self.settings().operator);
+        Ok(self.parts().runtime.go_on(thread, by).await?)
     }
 
     /// Cancels the run that goes on; what it said and what had finished stays.
     pub async fn cancel(&self, thread: &ThreadId) -> Result<(), Error> {
-        self.parts().runtime.cancel(thread, &self.settings().operator).await?;
+        self.cancel_as(thread, None).await
+    }
+
+    /// Like [`Agent::cancel`], in the name of `by`; `None`: of the operator.
+    pub async fn cancel_as(&self, thread: &ThreadId, by: Option<&str>) -> Result<(), Error> {
+        let by = by.unwrap_or(&self.settings().operator);
+        self.parts().runtime.cancel(thread, by).await?;
         Ok(self.parts().runtime.settle(thread).await?)
     }
 
     /// Cancels one run of a thread: the one that goes on, or one that is queued.
     pub async fn cancel_run(&self, thread: &ThreadId, run: &RunId) -> Result<(), Error> {
+        self.cancel_run_as(thread, run, None).await
+    }
+
+    /// Like [`Agent::cancel_run`], in the name of `by`; `None`: of the operator.
+    pub async fn cancel_run_as(
+        &self,
+        thread: &ThreadId,
+        run: &RunId,
+        by: Option<&str>,
+    ) -> Result<(), Error> {
+        let by = by.unwrap_or(&self.settings().operator);
         let runtime = &self.parts().runtime;
-        runtime.cancel_run(thread, run, &self.settings().operator).await?;
+        runtime.cancel_run(thread, run, by).await?;
         let goes_on = runtime.state(thread).await?.is_some_and(|state| state.run == *run);
         // A queued one is taken back between two supersteps of the one before, which may take hours.
         match goes_on {

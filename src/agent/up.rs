@@ -46,6 +46,11 @@ impl Host {
         Self { config, launcher, proxy, clock, watched: AtomicBool::new(false) }
     }
 
+    /// Name of the deployment.
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
     /// Restarts what crashes, as long as this agent lives.
     pub(super) fn watch(&self) {
         if !self.watched.swap(true, Ordering::Relaxed) {
@@ -123,7 +128,7 @@ impl Host {
     }
 
     /// Whether a proxy is there, with or without a table.
-    async fn proxy_answers(&self) -> bool {
+    pub(super) async fn proxy_answers(&self) -> bool {
         !matches!(self.proxy.observed().await, Err(serving::Error::Unreachable { .. }))
     }
 

@@ -30,6 +30,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "agent.unknown_graph",
         ],
     ),
+    ("post", "/assistants", ONCE),
     ("*", "/checkpoints*", &["api.invalid_request"]),
     ("post", "/checkpoints/copy", &["api.thread_exists"]),
     ("get", "/deployments/*", &["api.unknown_deployment"]),
@@ -158,6 +159,9 @@ const RULES: &[(&str, &str, &[&str])] = &[
     ("post", "/rollout/{id}/promote", ORDERS),
     ("post", "/rollout/{id}/resume", ORDERS),
     ("*", "/runs*", RUNS),
+    ("post", "/runs", ONCE),
+    ("post", "/runs/batch", ONCE),
+    ("post", "/runs/crons", ONCE),
     ("*", "/store*", &["api.invalid_request", "api.not_found"]),
     (
         "post",
@@ -199,6 +203,10 @@ const RULES: &[(&str, &str, &[&str])] = &[
     ("get", "/test/results/{id}", &["api.not_found"]),
     ("delete", "/test/{id}", &["api.not_found", "api.trial_runs"]),
     ("*", "/threads*", RUNS),
+    ("post", "/threads", ONCE),
+    ("post", "/threads/{thread_id}/copy", ONCE),
+    ("post", "/threads/{thread_id}/runs", ONCE),
+    ("post", "/threads/{thread_id}/runs/crons", ONCE),
     (
         "post",
         "/threads/{thread_id}/signals/{name}",
@@ -231,6 +239,14 @@ const RULES: &[(&str, &str, &[&str])] = &[
             "http_422",
         ],
     ),
+];
+
+/// Refusals of an `Idempotency-Key`.
+const ONCE: &[&str] = &[
+    "api.idempotency_busy",
+    "api.idempotency_in_doubt",
+    "api.idempotency_mismatch",
+    "api.invalid_idempotency_key",
 ];
 
 /// Starts of a tuning run.
@@ -339,7 +355,7 @@ fn codes(method: &str, path: &str, body: &Value) -> BTreeMap<&'static str, Vec<u
         }
     }
     if !body.is_null() || codes.contains_key("api.invalid_body") {
-        codes.insert("api.invalid_body", vec![400, 413, 415, 422]);
+        codes.insert("api.invalid_body", vec![400, 408, 413, 415, 422]);
     }
     let gate = [
         ("api.unauthenticated", 401),

@@ -1,6 +1,7 @@
 //! Connections: taken, made safe, bounded, and ended without cutting an answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,23 +32,33 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until `closing`; returns when every answer that was begun is out.
+/// Takes connections until `closing`, `connections_max` at once; returns when every answer that was begun is out.
 pub(super) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    connections_max: usize,
     closing: CancellationToken,
 ) {
     let connections = TaskTracker::new();
+    let seats = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let taken = async {
+            // Whoever comes when all are taken waits in the system's queue, without a socket of ours.
+            let seat = seats.clone().acquire_owned().await;
+            (seat, listener.accept().await)
+        };
+        let (seat, accepted) = tokio::select! {
+            taken = taken => taken,
             () = closing.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let (tls, router, closing) = (tls.clone(), router.clone(), closing.clone());
-                connections.spawn(connection(stream, peer, tls, router, closing));
+                connections.spawn(async move {
+                    connection(stream, peer, tls, router, closing).await;
+                    drop(seat);
+                });
             }
             Err(error) => {
                 tracing::error!("a connection could not be taken: {error}");

@@ -147,10 +147,8 @@ pub enum Error {
     /// The same request is being answered.
     #[error("a request with this `Idempotency-Key` has not been answered yet")]
     IdempotencyBusy,
-    /// The process that took the request on was cut off before its answer.
-    #[error(
-        "a crash came between this `Idempotency-Key` and its answer: it may have started something"
-    )]
+    /// The request failed on its way, or the process that took it on was cut off before its answer.
+    #[error("the request with this `Idempotency-Key` failed: it may have started something")]
     IdempotencyInDoubt,
     /// No such key.
     #[error("there is no key `{0}`")]
@@ -193,6 +191,13 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Work that broke in a way that it should not; the log has more.
+    pub(super) fn panicked() -> Self {
+        Self::Interrupted("a fault of this program; the log says more".to_owned())
+    }
 }
 
 impl Coded for Error {

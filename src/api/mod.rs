@@ -46,7 +46,7 @@ pub use mcp::{McpAccess, serve_mcp};
 pub use openapi::document;
 pub use orchestrator::OrchestratorOptions;
 pub use security::{
-    AuditEntry, CallOutcome, Key, Keys, NewKey, Outbound, Resolve, Scope, SecurityOptions,
+    AuditEntry, CallOutcome, Key, Keys, Limits, NewKey, Outbound, Resolve, Scope, SecurityOptions,
     TlsFiles, Who,
 };
 pub use server::{Server, ServerOptions};

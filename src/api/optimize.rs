@@ -11,7 +11,7 @@ use super::Error;
 use super::body::Body;
 use super::security::Caller;
 use super::state::App;
-use crate::agent::OptimizeResult;
+use crate::agent::{OptimizeResult, StartRequest};
 use crate::base::ThreadId;
 use crate::domain::{Deployment, Metric, Objective, Statistic, Target};
 
@@ -51,14 +51,16 @@ pub(super) type Begun = (StatusCode, [(HeaderName, String); 1], Json<Accepted>);
 )]
 pub(super) async fn start(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<OptimizeRequest>,
 ) -> Result<Begun, Error> {
-    begin(&app, request, json!({})).await
+    begin(&app, &caller, request, json!({})).await
 }
 
 /// Starts a run; `input`: what the graph is given besides the request.
 pub(super) async fn begin(
     app: &App,
+    caller: &Caller,
     request: OptimizeRequest,
     mut input: Value,
 ) -> Result<Begun, Error> {
@@ -69,10 +71,17 @@ pub(super) async fn begin(
     if let Some(deployment) = request.deployment {
         input["deployment"] = json!(deployment);
     }
-    let thread = app.agent().create_thread().await?;
-    let run = app.agent().start(&thread, GRAPH, input, request.approved, app.config()).await?;
-    app.metrics.run_started();
-    app.drivers.wake(&thread);
+    let start = StartRequest::new(GRAPH, input, request.approved);
+    let start = StartRequest { config: app.config(), by: caller.consenter(), ..start };
+    let owned = app.clone();
+    let begun = app.carry(async move {
+        let thread = owned.agent().create_thread().await?;
+        let run = owned.agent().start_run(&thread, start).await?;
+        owned.metrics.run_started();
+        owned.drivers.wake(&thread);
+        Ok::<_, Error>((thread, run))
+    });
+    let (thread, run) = begun.await?;
     let location = [(header::LOCATION, format!("/optimize/{thread}"))];
     let accepted = Accepted { thread_id: thread.to_string(), run_id: run.to_string() };
     Ok((StatusCode::ACCEPTED, location, Json(accepted)))

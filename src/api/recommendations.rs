@@ -92,26 +92,50 @@ pub(super) async fn list(
 }
 
 async fn of(app: &App, deployment: &Deployment, max_age_s: u64) -> Result<Recommendations, Error> {
+    let mut made = match kept(app, deployment, Some(max_age_s)).await? {
+        Some(kept) => kept,
+        None => {
+            let (owned, deployment) = (app.clone(), deployment.clone());
+            app.carry(async move { anew(&owned, &deployment).await }).await?
+        }
+    };
+    made.tried = tried(app, &deployment.name, &deployment.config).await?;
+    Ok(made)
+}
+
+/// The newest ones of this config; `max_age_s`: if they are younger.
+async fn kept(
+    app: &App,
+    deployment: &Deployment,
+    max_age_s: Option<u64>,
+) -> Result<Option<Recommendations>, Error> {
     let documents = app.agent().documents();
     let now = app.agent().clock().now();
     let kept = documents.get(RECOMMENDATIONS, &deployment.name).await.map_err(agent::Error::Run)?;
     let kept: Option<Recommendations> =
         kept.and_then(|kept| serde_json::from_value(kept.value).ok());
-    let age_s = |made: &Recommendations| now.since(Millis(made.at_ms)) as f64 / 1_000.0;
-    let fresh = kept
-        .filter(|kept| kept.config == json!(deployment.config) && age_s(kept) < max_age_s as f64);
-    let mut made = match fresh {
-        Some(kept) => Recommendations { age_s: age_s(&kept), ..kept },
-        None => {
-            let made = make(app, deployment, now).await;
-            if made.error.is_none() {
-                let put = documents.put(RECOMMENDATIONS, &made.deployment, None, json!(made)).await;
-                put.map_err(agent::Error::Run)?;
-            }
-            made
-        }
-    };
-    made.tried = tried(app, &deployment.name, &deployment.config).await?;
+    let aged = kept.map(|kept| Recommendations {
+        age_s: now.since(Millis(kept.at_ms)) as f64 / 1_000.0,
+        ..kept
+    });
+    Ok(aged.filter(|kept| {
+        kept.config == json!(deployment.config)
+            && max_age_s.is_none_or(|max_age_s| kept.age_s < max_age_s as f64)
+    }))
+}
+
+/// Makes them, one caller at a time: whoever waited for another's gets those.
+async fn anew(app: &App, deployment: &Deployment) -> Result<Recommendations, Error> {
+    let (_turn, waited) = app.computed.take(&deployment.name).await;
+    if waited && let Some(kept) = kept(app, deployment, None).await? {
+        return Ok(kept);
+    }
+    let made = make(app, deployment, app.agent().clock().now()).await;
+    if made.error.is_none() {
+        let documents = app.agent().documents();
+        let put = documents.put(RECOMMENDATIONS, &made.deployment, None, json!(made)).await;
+        put.map_err(agent::Error::Run)?;
+    }
     Ok(made)
 }
 

@@ -1,5 +1,6 @@
 //! `/rollout/start`: a config that a person names, tried away from users and rolled out like any other.
 
+use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use super::body::Body;
 use super::deployments::named;
 use super::optimize::{Accepted, Begun, OptimizeRequest, begin, goal_for};
 use super::rollouts;
+use super::security::Caller;
 use super::state::App;
 use crate::domain::{Deployment, ServingConfig};
 
@@ -46,6 +48,7 @@ pub(super) struct StartRequest {
 )]
 pub(super) async fn start(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<StartRequest>,
 ) -> Result<Begun, Error> {
     let found = named(&app, request.deployment.as_deref()).await?["deployment"].clone();
@@ -62,7 +65,7 @@ pub(super) async fn start(
     let goal = request.goal.unwrap_or_else(|| goal_for(&deployment));
     let request =
         OptimizeRequest { goal, deployment: Some(deployment.name), approved: request.approved };
-    begin(&app, request, json!({"config": config})).await
+    begin(&app, &caller, request, json!({"config": config})).await
 }
 
 /// What cannot start is said now and not by a run.

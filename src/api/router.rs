@@ -1,9 +1,9 @@
 //! Every route, and what stands before them.
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
@@ -130,6 +130,8 @@ pub(super) fn service(app: App) -> Router {
         origins => router.layer(cors(origins.to_vec())),
     };
     router
+        .layer(from_fn(middleware::catch))
+        .layer(Extension(app.security.limits))
         .layer(from_fn_with_state(app.clone(), middleware::count))
         .layer(TraceLayer::new_for_http().make_span_with(middleware::span))
         .layer(PropagateRequestIdLayer::x_request_id())

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::langgraph::Register;
 use super::metrics::Metrics;
@@ -76,6 +77,8 @@ impl Server {
             standing: Arc::default(),
             tasks: Arc::default(),
             listen,
+            computed: Arc::default(),
+            work: TaskTracker::new(),
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
         app.register.set_url(format!("{scheme}://{listen}"));
@@ -113,9 +116,10 @@ impl Server {
         let Self { listener, tls, app, crons, orchestrator, .. } = self;
         let (router, drivers) = (router::service(app.clone()), app.drivers.clone());
         let register = app.register.clone();
+        let (work, connections) = (app.work.clone(), app.security.limits.connections);
         let keeper = orchestrator.and_then(|options| Keeper::start(app, &options));
         let closing = CancellationToken::new();
-        let serving = connections::serve(listener, tls, router, closing.clone());
+        let serving = connections::serve(listener, tls, router, connections, closing.clone());
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             // It ends only when it is told to.
@@ -129,7 +133,10 @@ impl Server {
         closing.cancel();
         let answers = tokio::time::timeout(DRAIN, serving);
         let (left, answered) = tokio::join!(drivers.drain(DRAIN), answers);
-        if left > 0 || answered.is_err() {
+        // Nobody begins any more. What was begun writes down how far it came.
+        work.close();
+        let worked = tokio::time::timeout(DRAIN, work.wait()).await;
+        if left > 0 || answered.is_err() || worked.is_err() {
             tracing::error!(
                 runs = left,
                 "the drain ended before all work did; runs resume from their last checkpoint"

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -15,8 +15,9 @@ use super::body::Body;
 use super::deployments::named;
 use super::error::status_of;
 use super::optimize::goal_for;
+use super::security::Caller;
 use super::state::App;
-use crate::agent::{self, OptimizeResult, Seen};
+use crate::agent::{self, OptimizeResult, Seen, StartRequest};
 use crate::base::{Clock, Problem, SystemClock, ThreadId};
 use crate::domain::{Deployment, Outcome};
 
@@ -72,6 +73,9 @@ struct TaskRecord {
     request: TaskRequest,
     thread: ThreadId,
     created_ms: u64,
+    /// Whose key sent it first; `None`: whoever operates this server.
+    #[serde(default)]
+    by: Option<String>,
     /// How it ended; `None`: it goes on, or waits for a person.
     end: Option<End>,
 }
@@ -112,12 +116,14 @@ struct Work {
 )]
 pub(super) async fn run(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<TaskRequest>,
 ) -> Result<Response, Error> {
     check(&request)?;
     let limit = Duration::from_secs_f64(request.timeout_seconds.min(TIMEOUT_S_MAX));
     let began = Instant::now();
-    let record = claimed(&app, request).await?;
+    let (owned, by) = (app.clone(), caller.consenter());
+    let record = app.carry(async move { claimed(&owned, request, by).await }).await?;
     let id = record.request.task_id.clone();
     if let Some(end) = record.end {
         return Ok(answered(&end));
@@ -145,7 +151,7 @@ fn check(request: &TaskRequest) -> Result<(), Error> {
 }
 
 /// The task under this id: as it was begun before, or begun now.
-async fn claimed(app: &App, request: TaskRequest) -> Result<TaskRecord, Error> {
+async fn claimed(app: &App, request: TaskRequest, by: Option<String>) -> Result<TaskRecord, Error> {
     // Who asks for the same task meanwhile finds it begun.
     let _held = app.tasks.lock().await;
     let kept = app.agent().documents().get(TASKS, &request.task_id).await;
@@ -160,7 +166,7 @@ async fn claimed(app: &App, request: TaskRequest) -> Result<TaskRecord, Error> {
             work(app, &request).await?;
             let thread = app.agent().fresh_thread();
             let created_ms = SystemClock.now().0;
-            let record = TaskRecord { request, thread, created_ms, end: None };
+            let record = TaskRecord { request, thread, created_ms, by, end: None };
             keep(app, &record).await?;
             record
         }
@@ -171,8 +177,11 @@ async fn claimed(app: &App, request: TaskRequest) -> Result<TaskRecord, Error> {
         let input = json!({"goal": work.goal, "deployment": work.deployment.name});
         let agent = app.agent();
         agent.create_thread_as(&record.thread).await?;
-        agent.start(&record.thread, GRAPH, input, work.approved, app.config()).await?;
+        let start = StartRequest::new(GRAPH, input, work.approved);
+        let start = StartRequest { config: app.config(), by: record.by.clone(), ..start };
+        agent.start_run(&record.thread, start).await?;
         app.metrics.run_started();
+        app.drivers.wake(&record.thread);
     }
     Ok(record)
 }

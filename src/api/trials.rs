@@ -55,7 +55,14 @@ pub(super) async fn validate(
     Body(request): Body<ValidateRequest>,
 ) -> Result<Json<Validation>, Error> {
     let deployment = name_of(&app, request.deployment.as_deref()).await?;
-    let args = json!({"deployment": deployment, "config": request.config});
+    let owned = app.clone();
+    app.carry(async move { judged(&owned, &deployment, request.config).await }).await.map(Json)
+}
+
+/// Judges a config, one caller at a time for each deployment.
+async fn judged(app: &App, deployment: &str, config: Value) -> Result<Validation, Error> {
+    let _turn = app.computed.take(deployment).await;
+    let args = json!({"deployment": deployment, "config": config});
     let legality = app.agent().call_tool("check_config", args.clone(), false).await?;
     let (prediction, not_predicted) = match legality["legal"].as_bool() {
         Some(false) => (None, Some("the config is not legal".to_owned())),
@@ -64,7 +71,7 @@ pub(super) async fn validate(
             Err(error) => (None, Some(error.problem().to_string())),
         },
     };
-    Ok(Json(Validation { legality, prediction, not_predicted }))
+    Ok(Validation { legality, prediction, not_predicted })
 }
 
 /// What to try, for which goal: as the tool `run_trial` takes it.
@@ -141,7 +148,8 @@ pub(super) async fn run(
     let args = json!({"proposal": request.proposal, "objective": request.objective});
     app.agent().check_call("run_trial", &args)?;
     keep(&app, &record).await?;
-    tokio::spawn(finish(app.clone(), record.clone(), args));
+    // A server that stops waits for it, so that its spare server goes.
+    app.work.spawn(finish(app.clone(), record.clone(), args));
     let location = [(header::LOCATION, format!("/test/results/{}", record.id))];
     Ok((StatusCode::ACCEPTED, location, Json(record)))
 }

@@ -15,6 +15,8 @@ use super::{
 };
 use crate::base::{Millis, RunId, ThreadId};
 
+/// What a graph calls the value of its context that may say `never`: nobody is asked.
+const APPROVAL: &str = "approval";
 /// Journal entries read at a time.
 const PAGE: usize = 1_024;
 
@@ -268,6 +270,7 @@ fn revive(
         // What it had spent of its wall time then is what it has spent now.
         started: Millis(source.run.started.0 + later),
         parent_seq: draft.state.seq - 1,
+        context: Arc::new(asking(&source.run.context)),
         ..(*source.run).clone()
     });
     draft.state.superstep = source.superstep;
@@ -307,6 +310,15 @@ fn revive(
     };
     let data = json!({ "thread": from.thread, "seq": from.seq, "run": source.run.id });
     draft.event(kind::RUN_FORKED, data);
+}
+
+/// A context in which nobody said beforehand that nothing need be asked: that was said of another run.
+fn asking(context: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut context = context.clone();
+    if let Some(approval) = context.get_mut(APPROVAL).filter(|approval| **approval == "never") {
+        *approval = json!("ask");
+    }
+    context
 }
 
 /// Questions of another run are other questions: an answer to the old one must not answer the new one.

@@ -131,20 +131,11 @@ impl Runtime {
         &self,
         thread: &ThreadId,
         graph: Arc<Graph>,
-        start: Start,
+        mut start: Start,
     ) -> Result<RunId, Error> {
         let shared = &self.shared;
         let program = shared.keep(graph.clone()).await?;
-        let input = program.check_input(start.input)?;
-        let context = program.check_context(start.context)?;
-        let written: Vec<(String, Value)> = start.writes.clone().into_iter().collect();
-        program.check_values("input", &written)?;
-        let named = start.pauses.before.iter().chain(&start.pauses.after);
-        if let Some(name) =
-            named.filter(|name| *name != "*").find(|name| program.step(name).is_none())
-        {
-            return Err(program.unknown_node(name));
-        }
+        let [input, context] = fitting(&program, &mut start)?;
         if let Some(seq) = start.from.filter(|seq| *seq > 0)
             && shared.store.state_at(thread, seq).await?.is_none()
         {
@@ -194,6 +185,14 @@ impl Runtime {
         };
         shared.post(thread, &letter, None).await?;
         Ok(run)
+    }
+
+    /// Whether a run of `graph` could begin with this on a thread that holds nothing; nothing is started.
+    ///
+    /// Errors: input, context or nodes that do not fit; a store that fails.
+    pub async fn check_start(&self, graph: Arc<Graph>, mut start: Start) -> Result<(), Error> {
+        let program = self.shared.keep(graph).await?;
+        fitting(&program, &mut start).map(drop)
     }
 
     /// An id for a run that is written down before it is started.
@@ -564,5 +563,18 @@ fn summary(row: ThreadRow) -> ThreadSummary {
             .map_or(0, |head| head.interrupts().count()),
         created: head.map(|head| head.run.thread_created),
         updated: head.map(|head| head.at),
+    }
+}
+
+/// Input and context of a run, by name. Errors: what does not fit the graph.
+fn fitting(program: &Program, start: &mut Start) -> Result<[BTreeMap<String, Value>; 2], Error> {
+    let input = program.check_input(start.input.take())?;
+    let context = program.check_context(start.context.take())?;
+    let written: Vec<(String, Value)> = start.writes.clone().into_iter().collect();
+    program.check_values("input", &written)?;
+    let named = start.pauses.before.iter().chain(&start.pauses.after);
+    match named.filter(|name| *name != "*").find(|name| program.step(name).is_none()) {
+        Some(name) => Err(program.unknown_node(name)),
+        None => Ok([input, context]),
     }
 }

@@ -1,17 +1,18 @@
 //! `/assistants`: every graph is one, and people make others of them: a graph with values of its own.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::protocol::{assistant_id, is_uuid, stamp};
 use super::refusal::{Detail, Input, Params, Refusal};
-use super::register::{now, read, read_all, write};
-use super::{PAGINATION_TOTAL, page};
+use super::register::{now, read, read_all, read_version, write_over};
+use super::{ATTEMPTS, PAGINATION_TOTAL, page};
 use crate::agent::Agent;
+use crate::api::security::{Caller, lifts};
 use crate::api::state::App;
 use crate::base::Millis;
 
@@ -59,6 +60,13 @@ pub(in crate::api) struct Assistant {
     description: Option<String>,
 }
 
+impl Version {
+    /// Whether runs of it would ask nobody before they touch users.
+    fn consents(&self) -> bool {
+        lifts(&self.context) || lifts(&self.config)
+    }
+}
+
 impl AssistantRecord {
     fn of_graph(graph: &str, at: Millis) -> Self {
         let metadata = json!({"created_by": "system"});
@@ -82,6 +90,11 @@ impl AssistantRecord {
             .iter()
             .find(|version| version.version == self.latest)
             .ok_or_else(|| missing(&self.id))
+    }
+
+    /// Number of the version that counts.
+    pub(super) fn latest(&self) -> u32 {
+        self.latest
     }
 
     /// The graph it runs.
@@ -245,12 +258,6 @@ pub(in crate::api) async fn create(
         Some(id) => id,
         None => app.register.fresh_id(),
     };
-    if let Some(there) = read::<AssistantRecord>(agent, ASSISTANTS, &id).await? {
-        return match request.if_exists {
-            IfExists::Raise => Err(Refusal::conflict(format!("Assistant {id} already exists"))),
-            IfExists::DoNothing => there.shown().map(Json),
-        };
-    }
     let (config, context) = aligned(request.config, request.context);
     let at = now();
     let version = Version {
@@ -265,8 +272,13 @@ pub(in crate::api) async fn create(
     };
     let record =
         AssistantRecord { id, created: at, updated: at, latest: 1, versions: vec![version] };
-    write(agent, ASSISTANTS, &record.id, &record).await?;
-    record.shown().map(Json)
+    if write_over(agent, ASSISTANTS, &record.id, 0, &record).await? {
+        return record.shown().map(Json);
+    }
+    match (request.if_exists, read::<AssistantRecord>(agent, ASSISTANTS, &record.id).await?) {
+        (IfExists::DoNothing, Some(there)) => there.shown().map(Json),
+        _ => Err(Refusal::conflict(format!("Assistant {} already exists", record.id))),
+    }
 }
 
 /// Which assistants to find.
@@ -395,7 +407,7 @@ pub(in crate::api) async fn show(
 }
 
 /// What to change of an assistant; what is left out stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub(in crate::api) struct AssistantPatch {
     #[serde(default)]
     graph_id: Option<String>,
@@ -420,16 +432,45 @@ pub(in crate::api) struct AssistantPatch {
 )]
 pub(in crate::api) async fn update(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Input(patch): Input<AssistantPatch>,
 ) -> Result<Json<Assistant>, Refusal> {
-    let mut record = kept(app.agent(), &id).await?;
     if let Some(graph) = &patch.graph_id
         && !app.agent().graph_names().contains(graph)
     {
         return Err(Refusal::missing(format!("Graph '{graph}' not found")));
     }
+    changed(&app, &id, |record| next_version(record, patch.clone(), &caller)).await
+}
+
+/// Changes an assistant, whoever else does meanwhile.
+async fn changed(
+    app: &App,
+    id: &str,
+    change: impl Fn(&mut AssistantRecord) -> Result<(), Refusal>,
+) -> Result<Json<Assistant>, Refusal> {
+    let agent = app.agent();
+    let id = kept(agent, id).await?.id;
+    for _ in 0..ATTEMPTS {
+        let there = read_version::<AssistantRecord>(agent, ASSISTANTS, &id).await?;
+        let (mut record, version) = there.ok_or_else(|| missing(&id))?;
+        change(&mut record)?;
+        if write_over(agent, ASSISTANTS, &id, version, &record).await? {
+            return record.shown().map(Json);
+        }
+    }
+    Err(Refusal::conflict(format!("Assistant {id} is being changed by others")))
+}
+
+/// Adds a version. Consent that an earlier one gave is for what that one does: only who may give it may hand it on.
+fn next_version(
+    record: &mut AssistantRecord,
+    patch: AssistantPatch,
+    caller: &Caller,
+) -> Result<(), Refusal> {
     let mut next = record.current()?.clone();
+    let consented = next.consents();
     next.version = record.versions.iter().map(|version| version.version).max().unwrap_or(0) + 1;
     next.created = now();
     next.graph = patch.graph_id.unwrap_or(next.graph);
@@ -439,10 +480,12 @@ pub(in crate::api) async fn update(
     next.metadata.extend(patch.metadata.unwrap_or_default());
     next.name = patch.name.unwrap_or(next.name);
     next.description = patch.description.or(next.description);
+    if consented || next.consents() {
+        caller.must_approve()?;
+    }
     (record.latest, record.updated) = (next.version, next.created);
     record.versions.push(next);
-    write(app.agent(), ASSISTANTS, &record.id, &record).await?;
-    record.shown().map(Json)
+    Ok(())
 }
 
 /// What goes with an assistant.
@@ -463,6 +506,7 @@ pub(in crate::api) struct DeleteParams {
 )]
 pub(in crate::api) async fn delete(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Params(params): Params<DeleteParams>,
 ) -> Result<StatusCode, Refusal> {
@@ -474,7 +518,7 @@ pub(in crate::api) async fn delete(
     if params.delete_threads {
         for record in super::register::threads(app.agent()).await? {
             if record.metadata.get("assistant_id").is_some_and(|of| *of == *id) {
-                super::threads::forget(&app, &record.thread).await?;
+                super::threads::forget(&app, &record.thread, &caller).await?;
             }
         }
     }
@@ -530,14 +574,18 @@ pub(in crate::api) struct LatestVersion {
 )]
 pub(in crate::api) async fn set_latest(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Input(latest): Input<LatestVersion>,
 ) -> Result<Json<Assistant>, Refusal> {
-    let mut record = kept(app.agent(), &id).await?;
-    if !record.versions.iter().any(|version| version.version == latest.version) {
-        return Err(Refusal::missing(format!("Assistant {id} has no version {}", latest.version)));
-    }
-    (record.latest, record.updated) = (latest.version, now());
-    write(app.agent(), ASSISTANTS, &record.id, &record).await?;
-    record.shown().map(Json)
+    let set = |record: &mut AssistantRecord| {
+        let version = record.versions.iter().find(|version| version.version == latest.version);
+        let none = || format!("Assistant {id} has no version {}", latest.version);
+        if version.ok_or_else(|| Refusal::missing(none()))?.consents() {
+            caller.must_approve()?;
+        }
+        (record.latest, record.updated) = (latest.version, now());
+        Ok(())
+    };
+    changed(&app, &id, set).await
 }

@@ -1,46 +1,51 @@
 //! `/runs/crons`: runs that are started again and again.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::launch::launch;
-use super::order::RunRequest;
+use super::assistants::AssistantRecord;
+use super::order::{RunRequest, Sender};
 use super::protocol::{is_uuid, stamp};
 use super::refusal::{Detail, Input, Refusal};
-use super::register::{read, read_all, write};
+use super::register::{read_all, read_version, write_over};
 use super::schedule::Schedule;
 use super::threads::known;
-use super::{Order, PAGINATION_TOTAL, assistants, contains, page, selected, webhook};
+use super::{ATTEMPTS, Order, PAGINATION_TOTAL, assistants, contains, page, selected};
 use crate::agent::Agent;
+use crate::api::security::{Caller, Scope, origin_of};
 use crate::api::state::App;
 use crate::base::{Millis, ThreadId};
 
 /// Collection of crons.
-const CRONS: &str = crate::agent::CRON_RECORDS;
-/// Longest sleep between two looks [ms]: the machine's clock may be set.
-const LOOK_MS: u64 = 60_000;
+pub(super) const CRONS: &str = crate::agent::CRON_RECORDS;
 
 /// What is kept of a cron.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct CronRecord {
-    id: String,
-    assistant: String,
-    thread: Option<ThreadId>,
+pub(super) struct CronRecord {
+    pub(super) id: String,
+    pub(super) assistant: String,
+    pub(super) thread: Option<ThreadId>,
     schedule: String,
     timezone: Option<String>,
     end: Option<Millis>,
     /// The request of its runs, as it is shown.
-    payload: Value,
-    next: Option<Millis>,
+    pub(super) payload: Value,
+    pub(super) next: Option<Millis>,
     metadata: Map<String, Value>,
-    on_run_completed: Option<String>,
+    pub(super) on_run_completed: Option<String>,
     enabled: bool,
     created: Millis,
     updated: Millis,
+    /// Who said last what it does; `None`: whoever operates this server.
+    #[serde(default)]
+    pub(super) by: Option<String>,
+    /// The version of its assistant that they saw, if they may consent to effects on users: to nothing else they did.
+    #[serde(default)]
+    pub(super) approved: Option<u32>,
 }
 
 /// A run that is started again and again.
@@ -79,7 +84,7 @@ impl CronRecord {
             end_time: self.end.map(stamp),
             schedule: self.schedule.clone(),
             timezone: self.timezone.clone(),
-            payload: self.payload.clone(),
+            payload: self.payload_shown(),
             next_run_date: self.next.map(stamp),
             metadata: self.metadata.clone(),
             on_run_completed: self.on_run_completed.clone(),
@@ -89,8 +94,17 @@ impl CronRecord {
         }
     }
 
+    /// The request of its runs without what only those who made it should know.
+    fn payload_shown(&self) -> Value {
+        let mut payload = self.payload.clone();
+        if let Some(Value::String(url)) = payload.get_mut("webhook") {
+            *url = origin_of(url);
+        }
+        payload
+    }
+
     /// Sets the next moment after `after`.
-    fn plan(&mut self, after: Millis) -> Result<(), Refusal> {
+    pub(super) fn plan(&mut self, after: Millis) -> Result<(), Refusal> {
         let schedule = Schedule::parse(&self.schedule, self.timezone.as_deref());
         let schedule =
             schedule.map_err(|reason| Refusal::invalid(format!("`schedule`: {reason}")))?;
@@ -131,8 +145,44 @@ fn moment(text: &str) -> Result<Millis, Refusal> {
     Ok(Millis(u64::try_from(at.as_millisecond()).unwrap_or(0)))
 }
 
+/// Refuses now what the runs of a cron would be refused for.
+async fn check(
+    app: &App,
+    assistant: &AssistantRecord,
+    record: &CronRecord,
+    sender: Sender,
+) -> Result<(), Refusal> {
+    if record.on_run_completed.as_deref().is_some_and(|word| !matches!(word, "delete" | "keep")) {
+        return Err(Refusal::invalid("`on_run_completed` is `delete` or `keep`"));
+    }
+    let run = RunRequest::from_value(record.payload.clone(), sender)?;
+    run.check(app, assistant, record.thread.is_none()).await
+}
+
+/// The object of that name, made where there is none; `None`: it is something else.
+fn object_in<'a>(
+    fields: &'a mut Map<String, Value>,
+    name: &str,
+) -> Option<&'a mut Map<String, Value>> {
+    let value = fields.entry(name).or_insert(Value::Null);
+    if value.is_null() {
+        *value = json!({});
+    }
+    value.as_object_mut()
+}
+
+/// Puts the name of the cron where its runs find it. What is misformed there stays: it is refused with the rest.
+fn name_in(payload: &mut Map<String, Value>, id: &str) {
+    let Some(config) = object_in(payload, "config") else { return };
+    let configurable = object_in(config, "configurable");
+    if let Some(configurable) = configurable {
+        configurable.insert("cron_id".to_owned(), json!(id));
+    }
+}
+
 async fn made(
     app: &App,
+    caller: &Caller,
     thread: Option<ThreadId>,
     request: CronCreate,
 ) -> Result<Json<Cron>, Refusal> {
@@ -142,24 +192,12 @@ async fn made(
     payload.insert("schedule".to_owned(), json!(request.schedule));
     payload.extend(request.run);
     payload.insert("assistant_id".to_owned(), json!(assistant.id));
-    let config = payload.entry("config").or_insert_with(|| json!({}));
-    config["configurable"]["cron_id"] = json!(id);
-    // What its runs would be refused for is refused now.
-    let run = RunRequest::from_value(Value::Object(payload.clone()))?;
-    run.check()?;
-    run.webhook().map(|url| webhook::check(app, url)).transpose()?;
-    let on_run_completed = match (&thread, request.on_run_completed.as_deref()) {
-        (_, Some(word)) if !matches!(word, "delete" | "keep") => {
-            return Err(Refusal::invalid("`on_run_completed` is `delete` or `keep`"));
-        }
-        (_, Some(word)) => Some(word.to_owned()),
-        (Some(_), None) => None,
-        (None, None) => Some("delete".to_owned()),
-    };
+    name_in(&mut payload, &id);
+    let default = thread.is_none().then(|| "delete".to_owned());
     let at = app.security.clock.now();
     let mut record = CronRecord {
         id,
-        assistant: assistant.id,
+        assistant: assistant.id.clone(),
         thread,
         schedule: request.schedule,
         timezone: request.timezone,
@@ -167,13 +205,18 @@ async fn made(
         payload: Value::Object(payload),
         next: None,
         metadata: request.metadata.unwrap_or_default(),
-        on_run_completed,
+        on_run_completed: request.on_run_completed.or(default),
         enabled: request.enabled.unwrap_or(true),
         created: at,
         updated: at,
+        by: caller.consenter(),
+        approved: caller.may(Scope::Approve).then(|| assistant.latest()),
     };
+    check(app, &assistant, &record, Sender::from(caller)).await?;
     record.plan(at)?;
-    write(app.agent(), CRONS, &record.id, &record).await?;
+    if !write_over(app.agent(), CRONS, &record.id, 0, &record).await? {
+        return Err(Refusal::conflict(format!("Cron {} already exists", record.id)));
+    }
     app.register.crons.notify_one();
     Ok(Json(record.shown()))
 }
@@ -185,9 +228,10 @@ async fn made(
 )]
 pub(in crate::api) async fn create(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Input(request): Input<CronCreate>,
 ) -> Result<Json<Cron>, Refusal> {
-    made(&app, None, request).await
+    made(&app, &caller, None, request).await
 }
 
 /// Makes a cron on a thread.
@@ -198,11 +242,12 @@ pub(in crate::api) async fn create(
 )]
 pub(in crate::api) async fn create_for_thread(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(thread): Path<String>,
     Input(request): Input<CronCreate>,
 ) -> Result<Json<Cron>, Refusal> {
     let thread = known(&app, &thread).await?;
-    made(&app, Some(thread), request).await
+    made(&app, &caller, Some(thread), request).await
 }
 
 /// Which crons to find.
@@ -289,11 +334,11 @@ pub(in crate::api) async fn count(
     Ok(Json(found(app.agent(), &search).await?.len()))
 }
 
-async fn kept(agent: &Agent, id: &str) -> Result<CronRecord, Refusal> {
+async fn kept(agent: &Agent, id: &str) -> Result<(CronRecord, u64), Refusal> {
     if !is_uuid(id) {
         return Err(Refusal::invalid("Invalid cron ID: must be a UUID"));
     }
-    let record = read(agent, CRONS, id).await?;
+    let record = read_version(agent, CRONS, id).await?;
     record.ok_or_else(|| Refusal::missing(format!("Cron with ID {id} not found")))
 }
 
@@ -307,11 +352,11 @@ pub(in crate::api) async fn show(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Json<Cron>, Refusal> {
-    Ok(Json(kept(app.agent(), &id).await?.shown()))
+    Ok(Json(kept(app.agent(), &id).await?.0.shown()))
 }
 
 /// What to change of a cron; what is left out stays. Fields of runs that are not named here go to its runs.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 pub(in crate::api) struct CronPatch {
     #[serde(default)]
     schedule: Option<String>,
@@ -339,18 +384,48 @@ pub(in crate::api) struct CronPatch {
 )]
 pub(in crate::api) async fn update(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Input(patch): Input<CronPatch>,
 ) -> Result<Json<Cron>, Refusal> {
-    let mut record = kept(app.agent(), &id).await?;
+    for _ in 0..ATTEMPTS {
+        let (record, version) = kept(app.agent(), &id).await?;
+        let mut record = patched(&app, &caller, record, patch.clone()).await?;
+        record.updated = app.security.clock.now();
+        record.plan(record.updated)?;
+        if write_over(app.agent(), CRONS, &id, version, &record).await? {
+            app.register.crons.notify_one();
+            return Ok(Json(record.shown()));
+        }
+    }
+    Err(Refusal::conflict(format!("Cron {id} is being changed by others")))
+}
+
+/// The cron as the patch has it. What somebody consented to beforehand only somebody may change who could consent to it.
+async fn patched(
+    app: &App,
+    caller: &Caller,
+    mut record: CronRecord,
+    mut patch: CronPatch,
+) -> Result<CronRecord, Refusal> {
+    let before = assistants::named(app.agent(), &record.assistant).await?;
+    let run = RunRequest::from_value(record.payload.clone(), Sender::default())?;
+    if run.consents(app, &before)? {
+        caller.must_approve()?;
+    }
+    let assistant = match patch.run.remove("assistant_id") {
+        None => before,
+        Some(Value::String(name)) => assistants::named(app.agent(), &name).await?,
+        Some(_) => return Err(Refusal::invalid("`assistant_id` is a text")),
+    };
+    record.assistant.clone_from(&assistant.id);
     if let Some(payload) = record.payload.as_object_mut() {
         payload.extend(patch.run);
+        payload.insert("assistant_id".to_owned(), json!(assistant.id));
         if let Some(schedule) = &patch.schedule {
             payload.insert("schedule".to_owned(), json!(schedule));
         }
-        let run = RunRequest::from_value(Value::Object(payload.clone()))?;
-        run.check()?;
-        run.webhook().map(|url| webhook::check(&app, url)).transpose()?;
+        name_in(payload, &record.id);
     }
     record.schedule = patch.schedule.unwrap_or(record.schedule);
     record.timezone = patch.timezone.or(record.timezone);
@@ -360,11 +435,10 @@ pub(in crate::api) async fn update(
     record.enabled = patch.enabled.unwrap_or(record.enabled);
     record.metadata.extend(patch.metadata.unwrap_or_default());
     record.on_run_completed = patch.on_run_completed.or(record.on_run_completed);
-    record.updated = app.security.clock.now();
-    record.plan(record.updated)?;
-    write(app.agent(), CRONS, &id, &record).await?;
-    app.register.crons.notify_one();
-    Ok(Json(record.shown()))
+    record.by = caller.consenter();
+    record.approved = caller.may(Scope::Approve).then(|| assistant.latest());
+    check(app, &assistant, &record, Sender::from(caller)).await?;
+    Ok(record)
 }
 
 /// Forgets a cron; its runs stay.
@@ -389,56 +463,4 @@ pub(super) async fn forget_thread(app: &App, thread: &ThreadId) -> Result<(), Re
         app.agent().documents().remove(CRONS, &record.id).await?;
     }
     Ok(())
-}
-
-/// Starts the runs whose time comes, until the server stops. One that was missed meanwhile is made up for once.
-pub(in crate::api) async fn watch(app: App) {
-    loop {
-        let changed = app.register.crons.notified();
-        let next = match started(&app).await {
-            Ok(next) => next,
-            Err(refusal) => {
-                tracing::error!("crons cannot be read: {}", refusal.detail());
-                None
-            }
-        };
-        let look = app.security.clock.now().plus(LOOK_MS);
-        tokio::select! {
-            () = app.security.clock.sleep_until(next.map_or(look, |next| next.min(look))) => {}
-            () = changed => {}
-            () = app.drivers.stopped() => return,
-        }
-    }
-}
-
-/// Starts what is due. Returns when something is next.
-async fn started(app: &App) -> Result<Option<Millis>, Refusal> {
-    let records: Vec<CronRecord> = read_all(app.agent(), CRONS).await?;
-    let mut earliest: Option<Millis> = None;
-    for mut record in records {
-        let at = app.security.clock.now();
-        if record.next.is_some_and(|next| next <= at) {
-            // Planned before it is started: a crash in between leaves one out, and starts none twice.
-            record.plan(at)?;
-            write(app.agent(), CRONS, &record.id, &record).await?;
-            if let Err(refusal) = start(app, &record).await {
-                tracing::error!(cron = record.id, "no run was started: {}", refusal.detail());
-            }
-        }
-        earliest = match (earliest, record.next) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-    }
-    Ok(earliest)
-}
-
-async fn start(app: &App, record: &CronRecord) -> Result<(), Refusal> {
-    let mut payload = record.payload.clone();
-    if let Some(word) = &record.on_run_completed {
-        payload["on_completion"] = json!(word);
-    }
-    let request = RunRequest::from_value(payload)?;
-    let thread = record.thread.as_ref().map(ThreadId::as_str);
-    launch(app, thread, &request).await.map(drop)
 }

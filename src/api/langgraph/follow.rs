@@ -191,7 +191,7 @@ async fn settled(
                     _ => continue,
                 }
             }
-            Ok(Seen::Rested) => match rested(app, thread, &execution, seen).await {
+            Ok(Seen::Rested) => match rested(app, thread, id, &execution, seen).await {
                 Ok(Rest::Over(outcome)) => return Some(outcome),
                 Ok(Rest::Goes) => {
                     let journal = app.agent().follow(thread, seen);
@@ -230,6 +230,7 @@ enum Rest {
 async fn rested(
     app: &App,
     thread: &ThreadId,
+    id: &RunId,
     execution: &Execution,
     seen: u64,
 ) -> Result<Rest, Problem> {
@@ -238,7 +239,9 @@ async fn rested(
     let Some(state) = state.filter(|state| state.run == execution.run) else {
         // It is queued. To LangGraph a run that asks is over, and does not keep others from starting.
         if agent.state(thread).await.is_ok_and(|s| s.status == ThreadStatus::Interrupted) {
-            agent.cancel(thread).await.map_err(|error| error.problem())?;
+            let by = register::run(agent, thread, id.as_str()).await.ok();
+            let by = by.and_then(|run| run.order.by);
+            agent.cancel_as(thread, by.as_deref()).await.map_err(|error| error.problem())?;
         }
         return Ok(Rest::Goes);
     };

@@ -24,18 +24,16 @@ pub(in crate::api) fn quick() -> OpenApiRouter<App> {
         .routes(routes!(threads::create))
         .routes(routes!(threads::search))
         .routes(routes!(threads::count))
-        .routes(routes!(threads::prune))
-        .routes(routes!(threads::show, threads::update, threads::delete))
+        .routes(routes!(threads::show, threads::update))
         .routes(routes!(threads::copy))
         .routes(routes!(states::newest, states::update))
         .routes(routes!(states::at))
         .routes(routes!(states::at_checkpoint))
         .routes(routes!(states::history, states::history_of))
-        .routes(routes!(runs::create, run_list::list))
-        .routes(routes!(run_list::show, run_list::delete))
+        .routes(routes!(run_list::list))
+        .routes(routes!(run_list::show))
         .routes(routes!(runs::create_stateless))
         .routes(routes!(runs::create_batch))
-        .routes(routes!(runs::cancel_many))
         .routes(routes!(crons::create))
         .routes(routes!(crons::create_for_thread))
         .routes(routes!(crons::search))
@@ -46,9 +44,14 @@ pub(in crate::api) fn quick() -> OpenApiRouter<App> {
         .routes(routes!(items::namespaces))
 }
 
-/// Routes that take as long as a run does.
+/// Routes that take as long as a run does, or as the superstep of one that is cancelled.
 pub(in crate::api) fn patient() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(threads::prune))
+        .routes(routes!(threads::delete))
+        .routes(routes!(runs::create))
+        .routes(routes!(run_list::delete))
+        .routes(routes!(runs::cancel_many))
         .routes(routes!(runs::wait))
         .routes(routes!(runs::wait_stateless))
         .routes(routes!(runs::join))

@@ -1,7 +1,8 @@
 //! From a request to a run at work: the thread, the record, what becomes of runs that go on, the hand-over to the runtime.
 
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use super::assistants::AssistantRecord;
 use super::follow::{self, Outcome};
@@ -9,12 +10,13 @@ use super::order::{IfNotExists, OnCompletion, RunRequest};
 use super::record::{Execution, RunRecord, Strategy, ThreadRecord};
 use super::refusal::Refusal;
 use super::register::{self, now};
+use super::runs::{self, Attended};
 use super::snapshot::History;
 use super::threads::{made, made_as, thread_id};
-use super::{runs, webhook};
 use crate::agent::{
     Journal, Multitask, Pauses, StartRequest, StateUpdate, ThreadState, ThreadStatus, Watch,
 };
+use crate::api::Error;
 use crate::api::state::App;
 use crate::base::{RunId, ThreadId};
 
@@ -26,33 +28,50 @@ pub(super) struct Launched {
 }
 
 /// Makes a run on the thread that a path names; `None`: on one that is made for it.
+///
+/// Whoever asked may go meanwhile: a run that was handed over is also written down and followed.
 pub(super) async fn launch(
     app: &App,
     thread: Option<&str>,
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
-    request.check()?;
-    if let Some(url) = request.webhook() {
-        webhook::check(app, url)?;
-    }
-    let agent = app.agent();
-    let Some(thread) = thread else {
-        let assistant = super::assistants::named(agent, &request.assistant_id).await?;
-        return on_fresh(app, &assistant, request).await;
+    let (sender, made) = oneshot::channel();
+    let tracker = app.work.clone();
+    let (app, thread) = (app.clone(), thread.map(str::to_owned));
+    let request = request.clone();
+    let work = async move {
+        let launched = launched(&app, thread.as_deref(), &request).await;
+        if let Err(Ok(launched)) = sender.send(launched) {
+            // Nobody waits for it any more.
+            drop(Attended::new(&app, &launched.run, request.on_disconnect, &request.sender));
+        }
     };
+    tracker.spawn(work.instrument(tracing::Span::current()));
+    made.await.unwrap_or_else(|_| Err(Error::panicked().into()))
+}
+
+async fn launched(
+    app: &App,
+    thread: Option<&str>,
+    request: &RunRequest,
+) -> Result<Launched, Refusal> {
+    let agent = app.agent();
+    let assistant = super::assistants::named(agent, &request.assistant_id);
+    let Some(thread) = thread else { return on_fresh(app, &assistant.await?, request).await };
     let thread = thread_id(thread)?;
     let there = agent.has_thread(&thread).await?;
-    // An assistant that is not there must not leave a thread behind.
-    let assistant = super::assistants::named(agent, &request.assistant_id).await?;
+    // What is refused must not leave a thread behind, nor stop what goes on.
+    let assistant = assistant.await?;
     match request.if_not_exists {
-        _ if there => {}
-        IfNotExists::Reject => return Err(Refusal::no_thread(&thread)),
-        IfNotExists::Create => drop(made(app, &thread, Map::new()).await?),
+        IfNotExists::Reject if !there => return Err(Refusal::no_thread(&thread)),
+        _ => request.check(app, &assistant, !there).await?,
     }
+    let made = !there && made(app, &thread, Map::new()).await?.is_some();
     let launched = on_thread(app, &thread, &assistant, request).await;
     if launched.is_err() {
-        let temporary = register::thread(agent, &thread).await.is_ok_and(|record| record.temporary);
-        if temporary {
+        let _held = app.register.lock(&thread).await;
+        let record = register::thread(agent, &thread).await?;
+        if record.temporary || (made && record.open.is_empty() && !record.ran) {
             register::remove_thread(agent, &thread).await?;
         }
     }
@@ -65,11 +84,11 @@ async fn on_fresh(
     assistant: &AssistantRecord,
     request: &RunRequest,
 ) -> Result<Launched, Refusal> {
+    request.check(app, assistant, true).await?;
     let (agent, at) = (app.agent(), now());
     let thread = agent.fresh_thread();
     let mut record = ThreadRecord::new(thread.clone(), Map::new(), at);
     record.temporary = request.on_completion == OnCompletion::Delete;
-    let temporary = record.temporary;
     let launched = {
         let _held = app.register.lock(&thread).await;
         made_as(app, &record).await?;
@@ -78,8 +97,10 @@ async fn on_fresh(
             Err(refusal) => Err(refusal),
         }
     };
-    if launched.is_err() && temporary {
-        register::remove_thread(agent, &thread).await?;
+    if launched.is_err()
+        && let Err(refusal) = register::remove_thread(agent, &thread).await
+    {
+        tracing::warn!(%thread, "a thread stays that nothing was begun on: {}", refusal.detail());
     }
     launched
 }
@@ -95,7 +116,7 @@ async fn on_thread(
     match strategy {
         Strategy::Interrupt | Strategy::Rollback => {
             for run in &open {
-                runs::stop(app, thread, run).await?;
+                runs::stop(app, thread, run, request.sender.by.as_deref()).await?;
             }
         }
         Strategy::Enqueue | Strategy::Reject => {}
@@ -228,22 +249,23 @@ async fn begin(app: &App, run: &RunRecord, state: Option<&ThreadState>) -> Resul
     }
     let changed = order.update.is_some() || !order.goto.is_empty();
     match state {
-        Some(_) if changed => go_on(app, thread).await,
+        Some(_) if changed => go_on(app, run).await,
         Some(state) if order.input.is_none() && state.status == ThreadStatus::Interrupted => {
-            go_on(app, thread).await
+            go_on(app, run).await
         }
         Some(state) if order.input.is_none() && state.status == ThreadStatus::Error => {
-            go_on(app, thread).await
+            go_on(app, run).await
         }
         _ => start(app, run, state, order.from).await,
     }
 }
 
 /// Lets what is held or failed go on. Where something is asked nothing happens: it is asked still.
-async fn go_on(app: &App, thread: &ThreadId) -> Result<RunId, Refusal> {
+async fn go_on(app: &App, run: &RunRecord) -> Result<RunId, Refusal> {
+    let thread = &run.thread;
     let state = app.agent().state(thread).await?;
     if !state.held.is_empty() || state.status == ThreadStatus::Error {
-        app.agent().go_on(thread).await?;
+        app.agent().go_on_as(thread, run.order.by.as_deref()).await?;
     }
     Ok(state.run)
 }
@@ -297,6 +319,7 @@ async fn start(
         pauses: Pauses { before: order.before.clone(), after: order.after.clone() },
         from,
         supersteps_max: order.supersteps_max,
+        by: order.by.clone(),
     };
     Ok(app.agent().start_run(&run.thread, request).await?)
 }
@@ -318,5 +341,5 @@ async fn from_checkpoint(app: &App, run: &RunRecord, id: &str) -> Result<RunId, 
         let state = app.agent().look(&run.thread).await?;
         return resume(app, run, answer, state.as_ref()).await;
     }
-    go_on(app, &run.thread).await
+    go_on(app, run).await
 }

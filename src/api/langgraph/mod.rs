@@ -3,6 +3,7 @@
 mod assistants;
 mod crons;
 mod events;
+mod firing;
 mod follow;
 mod graph_routes;
 mod info;
@@ -27,9 +28,12 @@ mod threads;
 mod webhook;
 
 pub(super) use assistants::keep_own;
-pub(super) use crons::watch as watch_crons;
+pub(super) use firing::watch as watch_crons;
 pub(super) use follow::take_up;
 pub(super) use graph_routes::{patient, quick};
 pub(super) use refusal::Detail;
 pub(super) use register::Register;
+
+/// How often a record is read again that others change meanwhile.
+const ATTEMPTS: usize = 16;
 use searching::{Order, PAGINATION_TOTAL, contains, page, selected};

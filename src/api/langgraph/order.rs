@@ -12,7 +12,10 @@ use super::record::{Mode, Order, RunRecord, Strategy, ThreadRecord};
 use super::refusal::{Input, Refusal};
 use super::register::now;
 use super::states::CheckpointConfig;
-use crate::api::security::Caller;
+use super::webhook;
+use crate::agent::{Pauses, StartRequest};
+use crate::api::Error;
+use crate::api::security::{Caller, Scope, lifts};
 use crate::api::state::App;
 use crate::base::{Millis, RunId, ThreadId};
 
@@ -85,10 +88,25 @@ pub(in crate::api) struct RunRequest {
     /// What becomes of the thread that is made for a run without one.
     #[serde(default)]
     pub(super) on_completion: OnCompletion,
-    /// Whose key it came with, for records of consent: never the body's to say.
+    /// Whose order it is: never the body's to say.
     #[serde(skip)]
     #[schema(ignore)]
+    pub(super) sender: Sender,
+}
+
+/// In whose name a run is made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sender {
+    /// Whom records of consent name; `None`: whoever operates this server.
     pub(super) by: Option<String>,
+    /// Whether it may consent to effects on users.
+    pub(super) approves: bool,
+}
+
+impl From<&Caller> for Sender {
+    fn from(caller: &Caller) -> Self {
+        Self { by: caller.consenter(), approves: caller.may(Scope::Approve) }
+    }
 }
 
 /// A run that somebody orders, with who that is.
@@ -98,9 +116,9 @@ impl<S: Send + Sync> FromRequest<S> for Ordered {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let by = request.extensions().get::<Caller>().and_then(Caller::consenter);
+        let sender = request.extensions().get::<Caller>().map(Sender::from).unwrap_or_default();
         let Input(order) = Input::<RunRequest>::from_request(request, state).await?;
-        Ok(Self(RunRequest { by, ..order }))
+        Ok(Self(RunRequest { sender, ..order }))
     }
 }
 
@@ -209,9 +227,11 @@ pub(super) fn check_modes<'a>(modes: impl IntoIterator<Item = &'a Mode>) -> Resu
 }
 
 impl RunRequest {
-    /// A run of an assistant with this input and nothing else.
-    pub(super) fn from_value(value: Value) -> Result<Self, Refusal> {
-        serde_json::from_value(value).map_err(|error| Refusal::invalid(error.to_string()))
+    /// A run that was asked for before, in the name of `sender`.
+    pub(super) fn from_value(value: Value, sender: Sender) -> Result<Self, Refusal> {
+        let read = serde_json::from_value(value);
+        let request: Self = read.map_err(|error| Refusal::invalid(error.to_string()))?;
+        Ok(Self { sender, ..request })
     }
 
     /// How long it is put off [ms].
@@ -238,7 +258,7 @@ impl RunRequest {
     }
 
     /// Refuses what is not there, before anything is started for it.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    fn check_words(&self) -> Result<(), Refusal> {
         check_modes(&self.modes())?;
         if self.durability == Some(Durability::Exit) || self.checkpoint_during == Some(false) {
             return Err(Refusal::invalid(
@@ -267,7 +287,7 @@ impl RunRequest {
         let graph = assistant.graph()?.to_owned();
         let id = RunId(app.register.fresh_id());
         let metadata = self.metadata_of(assistant, thread)?;
-        let order = self.order(app, assistant, &graph, &thread.thread)?;
+        let order = self.order(app, assistant, &thread.thread)?;
         let after_ms = self.after_ms()?;
         let modes = self.modes();
         let config = self.config_of(app, assistant, &graph, thread, &id, &metadata)?;
@@ -389,29 +409,112 @@ impl RunRequest {
         &self,
         app: &App,
         assistant: &AssistantRecord,
-        graph: &str,
         thread: &ThreadId,
     ) -> Result<Order, Refusal> {
+        self.check_form()?;
+        let context = self.context_for(app, assistant)?;
+        self.check_consent(&context)?;
         let command = self.command.as_ref();
-        let resume = command.and_then(|command| command.resume.clone());
-        let update = command.and_then(|command| command.update.clone());
-        let goto = command.and_then(|command| command.goto.as_ref()).map(Nodes::names);
-        let goto = goto.unwrap_or_default();
+        Ok(Order {
+            input: self.input.clone(),
+            resume: command.and_then(|command| command.resume.clone()),
+            update: command.and_then(|command| command.update.clone()),
+            goto: self.goto(),
+            context,
+            before: self.interrupt_before.as_ref().map(Nodes::names).unwrap_or_default(),
+            after: self.interrupt_after.as_ref().map(Nodes::names).unwrap_or_default(),
+            supersteps_max: self.supersteps_max(assistant.gives()?[0])?,
+            checkpoint: self.begin_at(thread)?,
+            from: None,
+            modes: BTreeSet::new(),
+            subgraphs: self.stream_subgraphs.unwrap_or(false),
+            resumable: self.stream_resumable.unwrap_or(false),
+            webhook: self.webhook.clone(),
+            by: self.sender.by.clone(),
+        })
+    }
+
+    fn goto(&self) -> Vec<String> {
+        let goto = self.command.as_ref().and_then(|command| command.goto.as_ref());
+        goto.map(Nodes::names).unwrap_or_default()
+    }
+
+    /// Errors: fields that contradict each other, or say nothing that can be done.
+    fn check_form(&self) -> Result<(), Refusal> {
+        let command = self.command.as_ref();
         if command.is_some() && self.input.is_some() {
             return Err(Refusal::invalid(
                 "`input` starts a run and `command` goes on with one: give one of them",
             ));
         }
-        if resume.is_some() && !goto.is_empty() {
+        if command.is_some_and(|command| command.resume.is_some()) && !self.goto().is_empty() {
             return Err(Refusal::invalid("`resume` and `goto` contradict each other"));
         }
-        if let Some(input) = &self.input
-            && !input.is_object()
-        {
+        if self.input.as_ref().is_some_and(|input| !input.is_object()) {
             return Err(Refusal::invalid("`input` is an object: channel → value"));
         }
+        let configurable = self.config.as_ref().and_then(|config| config.get("configurable"));
+        if configurable.is_some_and(|values| !values.is_object() && !values.is_null()) {
+            return Err(Refusal::invalid("`config.configurable` is an object"));
+        }
+        self.check_words()?;
+        self.after_ms().map(drop)
+    }
+
+    /// Refuses what can never run, before anything is made or stopped for it. `fresh`: its thread holds nothing yet, so that
+    /// the graph begins with what is given here.
+    pub(super) async fn check(
+        &self,
+        app: &App,
+        assistant: &AssistantRecord,
+        fresh: bool,
+    ) -> Result<(), Refusal> {
+        self.webhook().map(|url| webhook::check(app, url)).transpose()?;
+        self.check_form()?;
+        let context = self.context_for(app, assistant)?;
+        self.check_consent(&context)?;
+        if self.command.is_some() || (self.input.is_none() && !fresh) {
+            return Ok(());
+        }
+        let none = Map::new();
+        let given = self.input.as_ref().and_then(Value::as_object).unwrap_or(&none);
+        let graph = assistant.graph()?.to_owned();
+        let (input, writes) = app.agent().sorted_input(&graph, given)?;
+        let pauses = Pauses {
+            before: self.interrupt_before.as_ref().map(Nodes::names).unwrap_or_default(),
+            after: self.interrupt_after.as_ref().map(Nodes::names).unwrap_or_default(),
+        };
+        let input = Value::Object(input);
+        let start = StartRequest { graph, input, writes, context, pauses, ..Default::default() };
+        Ok(app.agent().check_start(start).await?)
+    }
+
+    /// Whether it consents to effects on users: by what it says itself, or by what its assistant gives.
+    pub(super) fn consents(&self, app: &App, assistant: &AssistantRecord) -> Result<bool, Refusal> {
+        Ok(self.lifts(&self.context_for(app, assistant)?))
+    }
+
+    /// An answer, or a change of the state by hand, consents like a lifted approval does.
+    fn lifts(&self, context: &Map<String, Value>) -> bool {
+        self.command.is_some() || lifts(context)
+    }
+
+    /// Errors: it consents, and its sender may not.
+    fn check_consent(&self, context: &Map<String, Value>) -> Result<(), Refusal> {
+        match self.lifts(context) && !self.sender.approves {
+            true => Err(Error::Forbidden(Scope::Approve).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The context of its run: the assistant's, and over it its own.
+    fn context_for(
+        &self,
+        app: &App,
+        assistant: &AssistantRecord,
+    ) -> Result<Map<String, Value>, Refusal> {
         // What a graph does not declare is no concern of its runs, unless the caller says so expressly.
-        let declared = app.agent().graph_shape(graph)?.context;
+        let declared = app.agent().graph_shape(assistant.graph()?)?.context;
         let [config, given, _] = assistant.gives()?;
         let own = self.config.as_ref().and_then(|config| config.get("configurable"));
         let mut context = Map::new();
@@ -425,22 +528,6 @@ impl RunRequest {
             context.extend(fitting.map(|(name, value)| (name.clone(), value.clone())));
         }
         context.extend(self.context.clone().unwrap_or_default());
-        Ok(Order {
-            input: self.input.clone(),
-            resume,
-            update,
-            goto,
-            context,
-            before: self.interrupt_before.as_ref().map(Nodes::names).unwrap_or_default(),
-            after: self.interrupt_after.as_ref().map(Nodes::names).unwrap_or_default(),
-            supersteps_max: self.supersteps_max(config)?,
-            checkpoint: self.begin_at(thread)?,
-            from: None,
-            modes: BTreeSet::new(),
-            subgraphs: self.stream_subgraphs.unwrap_or(false),
-            resumable: self.stream_resumable.unwrap_or(false),
-            webhook: self.webhook.clone(),
-            by: self.by.clone(),
-        })
+        Ok(context)
     }
 }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::protocol::{API_VERSION, LANGGRAPH_VERSION};
 use crate::agent::ThreadState;
+use crate::api::security::origin_of;
 use crate::base::{Millis, Problem, RunId, ThreadId};
 
 /// What is kept of a thread.
@@ -244,6 +245,10 @@ impl RunRecord {
             None => "pending",
         };
         let mut kwargs = self.kwargs.clone();
+        if let Some(Value::String(url)) = kwargs.get_mut("webhook") {
+            // Paths and queries of webhooks are often secrets, and whoever may read reads this.
+            *url = origin_of(url);
+        }
         if began || self.ended.is_some() {
             kwargs["config"]["configurable"]["__pregel_node_finished"] = Value::Null;
             if let Some(metadata) = kwargs["config"]["metadata"].as_object_mut() {

@@ -130,6 +130,28 @@ pub(super) async fn read<T: DeserializeOwned>(
     document.map(|document| typed(document.value)).transpose()
 }
 
+/// Reads a document as a record, with its version.
+pub(super) async fn read_version<T: DeserializeOwned>(
+    agent: &Agent,
+    collection: &str,
+    key: &str,
+) -> Result<Option<(T, u64)>, Refusal> {
+    let document = agent.documents().get(collection, key).await?;
+    document.map(|document| Ok((typed(document.value)?, document.version))).transpose()
+}
+
+/// Writes a record over its version `expected`; 0 creates. `false`: another version is there, and nothing was written.
+pub(super) async fn write_over<T: Serialize>(
+    agent: &Agent,
+    collection: &str,
+    key: &str,
+    expected: u64,
+    record: &T,
+) -> Result<bool, Refusal> {
+    let put = agent.documents().put(collection, key, Some(expected), json!(record)).await?;
+    Ok(put.is_some())
+}
+
 /// Reads every record of a collection, the one written last first.
 pub(super) async fn read_all<T: DeserializeOwned>(
     agent: &Agent,

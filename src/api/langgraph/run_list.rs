@@ -1,8 +1,8 @@
 //! Runs as records: listed, looked at, forgotten.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::record::{Run, RunRecord};
 use super::refusal::{Detail, Params, Refusal};
 use super::threads::known;
 use super::{page, register, runs, selected};
+use crate::api::security::Caller;
 use crate::api::state::App;
 
 /// Whether the graph of a run was entered.
@@ -99,11 +100,12 @@ pub(in crate::api) async fn show(
 )]
 pub(in crate::api) async fn delete(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path((thread, run)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
     let thread = known(&app, &thread).await?;
     let run = register::run(app.agent(), &thread, &run).await?;
-    runs::stop(&app, &thread, &run.id).await?;
+    runs::stop(&app, &thread, &run.id, caller.consenter().as_deref()).await?;
     register::remove_run(app.agent(), &thread, &run.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

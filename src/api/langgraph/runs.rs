@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::follow::{self, Outcome};
 use super::launch::{Launched, launch};
-use super::order::{OnDisconnect, Ordered, RunRequest};
+use super::order::{OnDisconnect, Ordered, RunRequest, Sender};
 use super::record::{Ended, Run, RunRecord};
 use super::refusal::{Detail, Input, Params, Refusal};
 use super::register;
@@ -76,13 +76,13 @@ pub(in crate::api) async fn create_batch(
     if !(1..=100).contains(&requests.len()) {
         return Err(Refusal::invalid("a batch has 1 to 100 runs"));
     }
+    for request in &mut requests {
+        request.sender = Sender::from(&caller);
+        let assistant = super::assistants::named(app.agent(), &request.assistant_id).await?;
+        request.check(&app, &assistant, true).await?;
+    }
     let mut shown = Vec::with_capacity(requests.len());
     for request in &requests {
-        request.check()?;
-        super::assistants::named(app.agent(), &request.assistant_id).await?;
-    }
-    for request in &mut requests {
-        request.by = caller.consenter();
         shown.push(launch(&app, None, request).await?.run.shown(false, app.register.url()));
     }
     Ok(Json(shown))
@@ -130,7 +130,7 @@ async fn waited(
     request: RunRequest,
 ) -> Result<(Places, Json<Value>), Refusal> {
     let Launched { run, outcome } = launch(&app, thread, &request).await?;
-    let guard = Attended::new(&app, &run, request.on_disconnect);
+    let guard = Attended::new(&app, &run, request.on_disconnect, &request.sender);
     let outcome = register::ended(outcome).await;
     guard.stays();
     let Outcome { body, .. } = outcome.ok_or(Error::Stopping)?;
@@ -149,6 +149,7 @@ async fn waited(
 )]
 pub(in crate::api) async fn join(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path((thread, run)): Path<(String, String)>,
     Params(params): Params<JoinParams>,
 ) -> Result<(Places, Json<Value>), Refusal> {
@@ -156,7 +157,7 @@ pub(in crate::api) async fn join(
     let run = register::run(app.agent(), &thread, &run).await?;
     let places = places(&run, "join");
     if let Some(following) = app.register.following(&run.id) {
-        let guard = Attended::new(&app, &run, params.on_disconnect());
+        let guard = Attended::new(&app, &run, params.on_disconnect(), &Sender::from(&caller));
         let outcome = register::ended(following).await;
         guard.stays();
         return Ok((places, Json(outcome.ok_or(Error::Stopping)?.body)));
@@ -198,12 +199,20 @@ fn is_true(word: Option<&str>) -> bool {
 /// Somebody who waits for a run; where that is wanted, the run is cancelled when they go.
 pub(super) struct Attended {
     run: Option<(App, ThreadId, RunId)>,
+    /// In whose name it is cancelled then.
+    by: Option<String>,
 }
 
 impl Attended {
-    pub(super) fn new(app: &App, run: &RunRecord, on_disconnect: OnDisconnect) -> Self {
+    pub(super) fn new(
+        app: &App,
+        run: &RunRecord,
+        on_disconnect: OnDisconnect,
+        sender: &Sender,
+    ) -> Self {
         let cancels = on_disconnect == OnDisconnect::Cancel;
-        Self { run: cancels.then(|| (app.clone(), run.thread.clone(), run.id.clone())) }
+        let run = cancels.then(|| (app.clone(), run.thread.clone(), run.id.clone()));
+        Self { run, by: sender.by.clone() }
     }
 
     /// The run is over, or the server goes.
@@ -215,16 +224,22 @@ impl Attended {
 impl Drop for Attended {
     fn drop(&mut self) {
         let Some((app, thread, run)) = self.run.take() else { return };
+        let by = self.by.take();
         tokio::spawn(async move {
-            if let Err(refusal) = stop(&app, &thread, &run).await {
+            if let Err(refusal) = stop(&app, &thread, &run, by.as_deref()).await {
                 tracing::warn!(%run, "not cancelled: {}", refusal.detail());
             }
         });
     }
 }
 
-/// Cancels a run and waits until it has ended. `false`: it had ended before.
-pub(super) async fn stop(app: &App, thread: &ThreadId, run: &RunId) -> Result<bool, Refusal> {
+/// Cancels a run in the name of `by` and waits until it has ended. `false`: it had ended before.
+pub(super) async fn stop(
+    app: &App,
+    thread: &ThreadId,
+    run: &RunId,
+    by: Option<&str>,
+) -> Result<bool, Refusal> {
     let record = {
         let _held = app.register.lock(thread).await;
         match register::run(app.agent(), thread, run.as_str()).await {
@@ -243,7 +258,7 @@ pub(super) async fn stop(app: &App, thread: &ThreadId, run: &RunId) -> Result<bo
         }
         Some(execution) => {
             // One that ended just now cannot be cancelled, and need not be.
-            if app.agent().cancel_run(thread, &execution.run).await.is_ok() {
+            if app.agent().cancel_run_as(thread, &execution.run, by).await.is_ok() {
                 app.drivers.wake(thread);
             }
         }
@@ -271,8 +286,13 @@ pub(super) async fn forget(
 }
 
 /// Cancels a run, forgets it, and takes back what it wrote.
-async fn roll_back(app: &App, thread: &ThreadId, run: &RunId) -> Result<(), Refusal> {
-    stop(app, thread, run).await?;
+async fn roll_back(
+    app: &App,
+    thread: &ThreadId,
+    run: &RunId,
+    by: Option<&str>,
+) -> Result<(), Refusal> {
+    stop(app, thread, run, by).await?;
     let _held = app.register.lock(thread).await;
     let Some((from, to)) = forget(app, thread, run).await? else { return Ok(()) };
     let mut record = register::thread(app.agent(), thread).await?;
@@ -325,6 +345,7 @@ const NOTHING_TO_CANCEL: &str = "No matching runs to cancel. Please verify the t
 )]
 pub(in crate::api) async fn cancel(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path((thread, run)): Path<(String, String)>,
     Params(params): Params<CancelParams>,
 ) -> Result<StatusCode, Refusal> {
@@ -334,7 +355,8 @@ pub(in crate::api) async fn cancel(
         return Err(Refusal::missing(NOTHING_TO_CANCEL.to_owned()));
     }
     let waits = is_true(params.wait.as_deref());
-    let cancelled = cancelled(app, thread, record.id, params.action);
+    let by = caller.consenter();
+    let cancelled = cancelled(app, thread, record.id, params.action, by);
     // One that has not begun is quick to cancel.
     if waits || record.execution.is_none() {
         cancelled.await?;
@@ -353,10 +375,11 @@ async fn cancelled(
     thread: ThreadId,
     run: RunId,
     action: CancelAction,
+    by: Option<String>,
 ) -> Result<(), Refusal> {
     match action {
-        CancelAction::Interrupt => stop(&app, &thread, &run).await.map(drop),
-        CancelAction::Rollback => roll_back(&app, &thread, &run).await,
+        CancelAction::Interrupt => stop(&app, &thread, &run, by.as_deref()).await.map(drop),
+        CancelAction::Rollback => roll_back(&app, &thread, &run, by.as_deref()).await,
     }
 }
 
@@ -394,6 +417,7 @@ pub(in crate::api) enum CancelStatus {
 )]
 pub(in crate::api) async fn cancel_many(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Params(params): Params<CancelParams>,
     Input(request): Input<RunsCancel>,
 ) -> Result<StatusCode, Refusal> {
@@ -427,7 +451,7 @@ pub(in crate::api) async fn cancel_many(
         return Err(Refusal::missing(NOTHING_TO_CANCEL.to_owned()));
     }
     for (thread, run) in open {
-        cancelled(app.clone(), thread, run, params.action).await?;
+        cancelled(app.clone(), thread, run, params.action, caller.consenter()).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

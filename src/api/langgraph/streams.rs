@@ -2,29 +2,31 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
-use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, stream};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::events::{Said, Translator};
 use super::follow::Outcome;
 use super::launch::{journal_end, launch};
-use super::order::{Ordered, RunRequest, check_modes};
+use super::order::{Ordered, RunRequest, Sender, check_modes};
 use super::record::{Ended, Mode, RunRecord};
 use super::refusal::{Detail, Params, Refusal};
-use super::register::{self, Following};
+use super::register::{self, Following, now};
 use super::runs::{Attended, on_disconnect, places};
 use super::threads::known;
 use crate::agent::{Journal, JournalEntry};
 use crate::api::Error;
+use crate::api::security::Caller;
 use crate::api::state::App;
-use crate::base::{Coded, RunId, ThreadId};
+use crate::base::{Clock, Coded, RunId, SystemClock, ThreadId};
 
 /// How often a run that was put off is looked at, once its time has come [ms].
 const LOOK_MS: u64 = 20;
@@ -69,7 +71,7 @@ async fn streamed(
     request: RunRequest,
 ) -> Result<Response, Refusal> {
     let launched = launch(&app, thread, &request).await?;
-    let guard = Attended::new(&app, &launched.run, request.on_disconnect);
+    let guard = Attended::new(&app, &launched.run, request.on_disconnect, &request.sender);
     let following = Some(launched.outcome);
     let run = launched.run;
     let places = match thread {
@@ -79,8 +81,9 @@ async fn streamed(
             [(header::LOCATION, format!("{place}/stream")), (header::CONTENT_LOCATION, place)]
         }
     };
-    let feed = Feed::open(&app, run, following, Since::Begin, guard).await?;
-    Ok(answer(places, feed.events()))
+    let modes = BTreeSet::new();
+    let events = Feed::sent(app, run, following, Since::Begin, guard, modes).await?;
+    Ok(answer(places, events))
 }
 
 /// How to look at a run that goes on.
@@ -110,6 +113,7 @@ pub(in crate::api) struct StreamParams {
 )]
 pub(in crate::api) async fn join_stream(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path((thread, run)): Path<(String, String)>,
     Params(params): Params<StreamParams>,
     headers: HeaderMap,
@@ -128,13 +132,11 @@ pub(in crate::api) async fn join_stream(
     }
     check_modes(&chosen)?;
     let from = Since::header(&headers);
-    let guard = Attended::new(&app, &record, on_disconnect(params.cancel_on_disconnect.as_deref()));
+    let on_disconnect = on_disconnect(params.cancel_on_disconnect.as_deref());
+    let guard = Attended::new(&app, &record, on_disconnect, &Sender::from(&caller));
     let places = places(&record, "stream");
-    let mut feed = Feed::open(&app, record, following, from, guard).await?;
-    if !chosen.is_empty() {
-        feed.translator.set_modes(chosen);
-    }
-    Ok(answer(places, feed.events()))
+    let events = Feed::sent(app, record, following, from, guard, chosen).await?;
+    Ok(answer(places, events))
 }
 
 /// An event stream with its headers.
@@ -171,6 +173,25 @@ impl Since {
     }
 }
 
+/// A run that was put off, once it has begun or was cancelled.
+async fn begun(app: &App, mut run: RunRecord) -> Result<RunRecord, Refusal> {
+    while run.execution.is_none() && run.ended.is_none() {
+        // Before the look: what happens after it is not missed.
+        let recalled = app.register.recalled.notified();
+        run = register::run(app.agent(), &run.thread, run.id.as_str()).await?;
+        if run.execution.is_some() || run.ended.is_some() {
+            break;
+        }
+        let look = run.due.unwrap_or_default().max(now().plus(LOOK_MS));
+        tokio::select! {
+            () = SystemClock.sleep_until(look) => {}
+            () = recalled => {}
+            () = app.drivers.stopped() => return Err(Error::Stopping.into()),
+        }
+    }
+    Ok(run)
+}
+
 /// The events of one run.
 struct Feed {
     app: App,
@@ -191,16 +212,11 @@ struct Feed {
 impl Feed {
     async fn open(
         app: &App,
-        mut run: RunRecord,
+        run: RunRecord,
         following: Option<Following>,
         from: Since,
         guard: Attended,
     ) -> Result<Self, Refusal> {
-        while run.execution.is_none() && run.ended.is_none() {
-            // It was put off: its time comes, or somebody cancels it.
-            tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
-            run = register::run(app.agent(), &run.thread, run.id.as_str()).await?;
-        }
         let Some(execution) = run.execution.clone() else {
             return Err(Refusal::missing(format!("Run {} was cancelled before it began", run.id)));
         };
@@ -233,6 +249,38 @@ impl Feed {
         }
         feed.push(vec![Said::new("metadata", metadata)]);
         Ok(feed)
+    }
+
+    /// The events of a run; of one that was put off once it begins, with heartbeats until then.
+    async fn sent(
+        app: App,
+        run: RunRecord,
+        following: Option<Following>,
+        from: Since,
+        guard: Attended,
+        modes: BTreeSet<Mode>,
+    ) -> Result<BoxStream<'static, Result<Event, Infallible>>, Refusal> {
+        let is_put_off = run.execution.is_none() && run.ended.is_none();
+        let opened = async move {
+            let run = begun(&app, run).await?;
+            let mut feed = Self::open(&app, run, following, from, guard).await?;
+            if !modes.is_empty() {
+                feed.translator.set_modes(modes);
+            }
+            Ok::<_, Refusal>(feed.events())
+        };
+        if !is_put_off {
+            return Ok(opened.await?.boxed());
+        }
+        let late = opened.map(|opened| match opened {
+            Ok(events) => events.boxed(),
+            Err(refusal) => {
+                let data = json!({"error": "api.stream_failed", "message": refusal.detail()});
+                let event = Event::default().event("error").data(data.to_string());
+                stream::iter([Ok(event)]).boxed()
+            }
+        });
+        Ok(late.flatten_stream().boxed())
     }
 
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> + Send {

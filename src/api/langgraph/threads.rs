@@ -1,8 +1,8 @@
 //! `/threads`: made, found, changed, copied, forgotten.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use super::register::{self, now};
 use super::snapshot::value_of;
 use super::{Order, PAGINATION_TOTAL, contains, page, selected};
 use crate::agent::{self, ThreadState, ThreadStatus};
+use crate::api::security::Caller;
 use crate::api::state::App;
 use crate::base::ThreadId;
 
@@ -263,18 +264,19 @@ pub(in crate::api) async fn update(
 )]
 pub(in crate::api) async fn delete(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(thread): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let thread = known(&app, &thread).await?;
-    forget(&app, &thread).await?;
+    forget(&app, &thread, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels what goes on on a thread, then forgets it.
-pub(super) async fn forget(app: &App, thread: &ThreadId) -> Result<(), Refusal> {
+pub(super) async fn forget(app: &App, thread: &ThreadId, caller: &Caller) -> Result<(), Refusal> {
     let record = register::thread(app.agent(), thread).await?;
     for run in &record.open {
-        super::runs::stop(app, thread, run).await?;
+        super::runs::stop(app, thread, run, caller.consenter().as_deref()).await?;
     }
     let _held = app.register.lock(thread).await;
     super::crons::forget_thread(app, thread).await?;
@@ -471,6 +473,7 @@ pub(in crate::api) struct Pruned {
 )]
 pub(in crate::api) async fn prune(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Input(request): Input<ThreadPrune>,
 ) -> Result<Json<Pruned>, Refusal> {
     let threads: Vec<ThreadId> =
@@ -481,7 +484,7 @@ pub(in crate::api) async fn prune(
             continue;
         }
         match request.strategy {
-            Prune::Delete => forget(&app, &thread).await?,
+            Prune::Delete => forget(&app, &thread, &caller).await?,
             Prune::KeepLatest if app.agent().look(&thread).await?.is_none() => {}
             Prune::KeepLatest => {
                 app.agent().prune(&thread, 1).await?;

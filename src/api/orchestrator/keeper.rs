@@ -30,9 +30,8 @@ pub(in crate::api) struct Keeper {
 impl Keeper {
     /// Begins to register. `None`: the URL cannot be called; health shows why.
     pub(in crate::api) fn start(app: App, options: &OrchestratorOptions) -> Option<Self> {
-        let host = app.listen.ip().to_string();
         let model = app.agent().model_line().to_owned();
-        let link = match Link::new(options, &host, app.listen.port(), &model) {
+        let link = match Link::new(options, app.listen, &model) {
             Ok(link) => Arc::new(link),
             Err(reason) => {
                 tracing::error!("the orchestrator is never called: {reason}");
@@ -68,10 +67,20 @@ async fn keep(
     let mut rng = SeededRng::stream(options.seed, "orchestrator");
     let mut course = Course::new();
     loop {
+        if stop.is_cancelled() {
+            return course.id;
+        }
         let began = Instant::now();
-        let answer = tokio::select! {
-            answer = call(&app, &link, &course) => answer,
-            () = stop.cancelled() => return course.id,
+        let answer = {
+            let mut call = std::pin::pin!(call(&app, &link, &course));
+            tokio::select! {
+                answer = &mut call => answer,
+                () = stop.cancelled() => match &course.id {
+                    Some(id) => return Some(id.clone()),
+                    // It may be on its way into the register: only its answer says who has to be taken out.
+                    None => call.await,
+                },
+            }
         };
         let latency_ms = began.elapsed().as_secs_f64() * 1000.0;
         let failure = match &answer {

@@ -1,9 +1,12 @@
 //! The orchestrator's wire: three calls, and what their answers mean.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::{Value, json};
+use tokio::net::UdpSocket;
 
 use super::OrchestratorOptions;
 use super::course::Answer;
@@ -20,17 +23,19 @@ pub(super) struct Link {
     client: reqwest::Client,
     base: Url,
     prefix: String,
+    /// What the orchestrator is told to call; `None`: the address that leads there from here.
+    host: Option<String>,
+    listen: SocketAddr,
     introduction: Value,
 }
 
 impl Link {
-    /// A link for an agent that listens at `host`:`port`.
+    /// A link for an agent that listens at `listen`.
     ///
     /// Errors: no URL of the web, or no client can be built: in words.
     pub(super) fn new(
         options: &OrchestratorOptions,
-        host: &str,
-        port: u16,
+        listen: SocketAddr,
         model: &str,
     ) -> Result<Self, String> {
         let base = crate::api::security::web_url(&options.url)?;
@@ -45,18 +50,41 @@ impl Link {
         let introduction = json!({
             "name": options.name,
             "type": "performance",
-            "host": options.host.as_deref().unwrap_or(host),
-            "port": port,
+            "port": listen.port(),
             "capabilities": CAPABILITIES,
             "version": env!("CARGO_PKG_VERSION"),
             "metadata": {"model": model},
         });
-        Ok(Self { client, base, prefix: options.prefix.clone(), introduction })
+        // Where it listens at every address, that is none that anybody could call.
+        let own = (!listen.ip().is_unspecified()).then(|| listen.ip().to_string());
+        let host = options.host.clone().or(own);
+        Ok(Self { client, base, prefix: options.prefix.clone(), host, listen, introduction })
+    }
+
+    /// How this agent introduces itself.
+    ///
+    /// Errors: there is no way from here to the orchestrator: in words.
+    async fn introduction(&self) -> Result<Value, String> {
+        let host = match &self.host {
+            Some(host) => host.clone(),
+            None => {
+                let found = tokio::time::timeout(TIMEOUT, local(&self.base, self.listen)).await;
+                let found = found.map_err(|_| "its name is not resolved in time".to_owned())?;
+                found.map_err(|error| format!("no way leads there: {error}"))?.to_string()
+            }
+        };
+        let mut introduction = self.introduction.clone();
+        introduction["host"] = json!(host);
+        Ok(introduction)
     }
 
     /// Asks for an id.
     pub(super) async fn register(&self) -> Answer {
-        let (status, body) = match self.post(&["agents", "register"], &self.introduction).await {
+        let introduction = match self.introduction().await {
+            Ok(introduction) => introduction,
+            Err(reason) => return Answer::Failed(reason),
+        };
+        let (status, body) = match self.post(&["agents", "register"], &introduction).await {
             Ok(answer) => answer,
             Err(reason) => return Answer::Failed(reason),
         };
@@ -123,6 +151,19 @@ impl Link {
         }
         Ok((status, serde_json::from_slice(&read).unwrap_or(Value::Null)))
     }
+}
+
+/// The address of this machine that calls to `url` come from, of the kind that it listens at. Nothing is sent.
+async fn local(url: &Url, listen: SocketAddr) -> io::Result<IpAddr> {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().unwrap_or(443);
+    let mut found = tokio::net::lookup_host((host, port)).await?;
+    let there = found.find(|address| address.is_ipv4() == listen.is_ipv4());
+    let other = || io::Error::other(format!("`{host}` has no address of the kind of {listen}"));
+    let socket = UdpSocket::bind(SocketAddr::new(listen.ip(), 0)).await?;
+    socket.connect(there.ok_or_else(other)?).await?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// The id that was given: a text, or a number.

@@ -62,7 +62,9 @@ impl Standing {
 
     /// The same as a check; `None`: there is no orchestrator.
     pub(in crate::api) fn check(&self) -> Option<Check> {
-        let (ok, detail) = match &self.now().0 {
+        let now = self.now();
+        let latency_ms = now.1.map(|ms| ms.round() as u64);
+        let (ok, detail) = match &now.0 {
             State::NotConfigured => return None,
             State::Connecting(None) => (false, "not registered yet".to_owned()),
             State::Connecting(Some(reason)) => (false, format!("tried again and again: {reason}")),
@@ -70,7 +72,7 @@ impl Standing {
             State::Refused(reason) => (false, format!("given up: {reason}")),
             State::Left => (false, "left".to_owned()),
         };
-        Some(Check { name: "orchestrator".to_owned(), ok: Some(ok), detail })
+        Some(Check { name: "orchestrator".to_owned(), ok: Some(ok), detail, latency_ms })
     }
 
     fn now(&self) -> MutexGuard<'_, (State, Option<f64>)> {

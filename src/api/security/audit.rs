@@ -163,7 +163,7 @@ impl Open {
         let entry = AuditEntry {
             at_ms,
             who,
-            what,
+            what: shortened(&what),
             path: shortened(path),
             outcome: CallOutcome::CutOff,
             status: None,

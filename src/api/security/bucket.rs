@@ -8,7 +8,7 @@ use crate::base::Millis;
 /// A token that came in parts may be this much less than one.
 const ROUNDING: f64 = 1e-9;
 
-/// One bucket per key. Only known keys come here, so there are never more than keys.
+/// One bucket per key. Only known keys come here, and one name for all without: there are never more than that.
 #[derive(Debug)]
 pub(super) struct Buckets {
     /// Tokens that come in [1/s]; a bucket holds two seconds' worth.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::Scope;
+use crate::api::Error;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -46,5 +47,10 @@ impl Caller {
     /// Whom records of consent name; `None`: whoever operates this server.
     pub(in crate::api) fn consenter(&self) -> Option<String> {
         self.key.as_ref().map(|(id, name)| format!("{name} (key {id})"))
+    }
+
+    /// Errors: it may not consent to effects on users.
+    pub(in crate::api) fn must_approve(&self) -> Result<(), Error> {
+        self.may(Scope::Approve).then_some(()).ok_or(Error::Forbidden(Scope::Approve))
     }
 }

@@ -1,6 +1,6 @@
 //! What in a body consents to an effect on users, or answers a question: that needs the scope `approve` on every route.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Whether a body does. It is read more strictly than the handlers read it: what it does not know cannot lift anything.
 pub(super) fn consents(body: &Value) -> bool {
@@ -24,12 +24,17 @@ pub(super) fn consents(body: &Value) -> bool {
     }
 }
 
+/// The same of fields.
+pub(in crate::api) fn lifts(fields: &Map<String, Value>) -> bool {
+    fields
+        .iter()
+        .any(|(name, value)| (name == "approval" && value != "ask") || lifts_approval(value))
+}
+
 /// Whether a graph's `approval` is set to anything but `ask`, at whatever depth.
 fn lifts_approval(value: &Value) -> bool {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(name, value)| (name == "approval" && value != "ask") || lifts_approval(value)),
+        Value::Object(fields) => lifts(fields),
         Value::Array(items) => items.iter().any(lifts_approval),
         _ => false,
     }

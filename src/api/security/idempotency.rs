@@ -36,11 +36,14 @@ struct Kept {
     /// The process that took it on.
     process: String,
     at: Millis,
-    /// `None`: it has not been answered.
+    /// `None`: it has not been answered, or not so that anybody knows what was started.
     answer: Option<Answer>,
+    /// It was answered with a failure, and may have started something all the same.
+    #[serde(default)]
+    in_doubt: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
@@ -76,24 +79,27 @@ async fn claimed(app: &App, name: String, request: Request, next: Next) -> Resul
         return again(app, kept, &hash);
     }
     let process = app.register.name().to_owned();
-    let mut claim = Kept { request: hash, process, at: now, answer: None };
+    let mut claim = Kept { request: hash, process, at: now, answer: None, in_doubt: false };
     let put = documents.put(ANSWERS, &name, Some(version), json!(claim)).await;
     if put.map_err(Error::Store)?.is_none() {
         return Err(Error::IdempotencyBusy);
     }
     // Whoever asked may go: what was begun is ended, and its answer is there for the next time.
     let request = Request::from_parts(parts, Body::from(body));
-    let done = tokio::spawn(async move {
+    let done = app.work.spawn(async move {
         let answer = answer_of(next.run(request).await).await?;
-        if answer.status < 300 {
-            claim.answer = Some(answer);
-            documents.put(ANSWERS, &name, None, json!(claim)).await.map_err(Error::Store)?;
-        } else {
-            // Nothing was started: the same key may try again.
-            documents.remove(ANSWERS, &name).await.map_err(Error::Store)?;
-            claim.answer = Some(answer);
+        match answer.status {
+            ..300 => claim.answer = Some(answer.clone()),
+            // It failed somewhere: something may have been started.
+            500.. => claim.in_doubt = true,
+            _ => {
+                // Nothing was started: the same key may try again.
+                documents.remove(ANSWERS, &name).await.map_err(Error::Store)?;
+                return Ok(response_of(answer, false));
+            }
         }
-        Ok::<_, Error>(claim.answer.map(|answer| response_of(answer, false)).unwrap_or_default())
+        documents.put(ANSWERS, &name, None, json!(claim)).await.map_err(Error::Store)?;
+        Ok::<_, Error>(response_of(answer, false))
     });
     done.await.unwrap_or(Err(Error::IdempotencyInDoubt))
 }
@@ -105,6 +111,7 @@ fn again(app: &App, kept: Kept, hash: &str) -> Result<Response, Error> {
     }
     match kept.answer {
         Some(answer) => Ok(response_of(answer, true)),
+        None if kept.in_doubt => Err(Error::IdempotencyInDoubt),
         None if kept.process == app.register.name() => Err(Error::IdempotencyBusy),
         None => Err(Error::IdempotencyInDoubt),
     }

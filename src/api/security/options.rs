@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -23,8 +24,28 @@ pub struct SecurityOptions {
     pub outbound: Outbound,
     /// Signs webhooks; `None`: they are not signed.
     pub webhook_secret: Option<SecretString>,
+    /// What no caller may take more of.
+    pub limits: Limits,
     /// Time of rate limits, of the audit log, of idempotency keys, of crons and of webhooks.
     pub clock: Arc<dyn Clock>,
+}
+
+/// What no caller may take more of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest answer of a request that waits for no run.
+    pub answer: Duration,
+    /// Longest wait for a whole body.
+    pub body: Duration,
+    /// Connections at once; whoever comes then waits to be taken.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let time = Duration::from_secs(30);
+        Self { answer: time, body: time, connections: 4_096 }
+    }
 }
 
 impl Default for SecurityOptions {
@@ -36,6 +57,7 @@ impl Default for SecurityOptions {
             tls: None,
             outbound: Outbound::new(Vec::new()),
             webhook_secret: None,
+            limits: Limits::default(),
             clock: Arc::new(SystemClock),
         }
     }

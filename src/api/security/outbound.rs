@@ -42,6 +42,17 @@ pub struct Outbound {
     resolver: Arc<dyn Resolve>,
 }
 
+/// Where metrics may be read, besides the hosts that the operator lists.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) enum Trust {
+    /// It is the endpoint of a declared deployment.
+    Declared,
+    /// On this machine: whoever asks could read it there themselves, or may say where servers are.
+    Here,
+    /// Nowhere: whoever asks may be anywhere, and must not look around here.
+    Listed,
+}
+
 /// Why an address is not called.
 #[derive(Debug)]
 pub(in crate::api) enum Refused {
@@ -103,15 +114,19 @@ impl Outbound {
         Ok((url, client))
     }
 
-    /// A client that reads metrics at `url`, and calls nobody else; `declared`: it is the endpoint of a deployment.
+    /// A client that reads metrics at `url`, and calls nobody else.
     pub(in crate::api) async fn reader(
         &self,
         url: &Url,
-        declared: bool,
+        trust: Trust,
         timeout: Duration,
     ) -> Result<reqwest::Client, Refused> {
-        let trusted = declared || names(&self.readable, url.host_str().unwrap_or_default());
-        let may = |address: IpAddr| trusted || address.is_loopback();
+        let listed = names(&self.readable, url.host_str().unwrap_or_default());
+        let may = |address: IpAddr| match trust {
+            Trust::Declared => true,
+            Trust::Here => listed || address.is_loopback(),
+            Trust::Listed => listed,
+        };
         self.reaching(url, timeout, may).await
     }
 
@@ -165,7 +180,7 @@ impl Outbound {
 #[async_trait]
 impl Reach for Outbound {
     async fn reach(&self, url: &str, timeout: Duration) -> Result<reqwest::Client, String> {
-        self.reader(&web_url(url)?, false, timeout).await.map_err(Refused::text)
+        self.reader(&web_url(url)?, Trust::Here, timeout).await.map_err(Refused::text)
     }
 }
 
@@ -233,8 +248,10 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 /// Where clouds keep credentials, besides the link-local range.
-const METADATA: [IpAddr; 2] = [
+const METADATA: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    // Azure's wire server: a public address that leads to the host of the machine.
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
 ];
 
@@ -273,6 +290,7 @@ mod tests {
             "http://10.1.2.3",
             "http://192.168.0.1",
             "http://169.254.169.254/latest/meta-data",
+            "http://168.63.129.16/machine?comp=goalstate",
             "http://100.64.0.1",
             "http://0.0.0.0",
             "http://[fd00::1]",
@@ -293,12 +311,21 @@ mod tests {
 
     #[test]
     fn who_is_allowed_by_name_reaches_private_addresses_and_never_those_of_credentials() {
-        let allowed = ["10.1.2.3", "127.0.0.1", "169.254.169.254", "100.100.100.200", "0.0.0.0"];
+        let allowed = [
+            "10.1.2.3",
+            "127.0.0.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "0.0.0.0",
+        ];
         let guard = Outbound::new(allowed.map(str::to_owned).to_vec());
         for url in ["http://10.1.2.3", "http://127.0.0.1:8002/"] {
             assert!(guard.check(url).is_ok(), "{url}");
         }
-        for url in ["http://169.254.169.254/", "http://100.100.100.200/", "http://0.0.0.0/"] {
+        let never = ["169.254.169.254", "100.100.100.200", "168.63.129.16", "0.0.0.0"];
+        for url in never.map(|address| format!("http://{address}/")) {
+            let url = url.as_str();
             assert!(guard.check(url).is_err(), "{url}");
         }
     }
@@ -306,20 +333,31 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_read_here_and_where_somebody_said_so() {
         let limit = Duration::from_secs(1);
-        let answers = vec!["127.0.0.1", "10.0.0.1", "10.0.0.1", "127.0.0.1,10.0.0.1", "10.0.0.1"];
+        let answers = vec![
+            "127.0.0.1",
+            "127.0.0.1",
+            "10.0.0.1",
+            "10.0.0.1",
+            "127.0.0.1,10.0.0.1",
+            "10.0.0.1",
+        ];
         let resolver = Arc::new(Rebinding(answers.into()));
         let guard = Outbound::new(vec!["gpu.example".to_owned()]).resolving_with(resolver.clone());
         let url = web_url("http://gpu.example:8000/metrics").unwrap();
-        assert!(guard.reader(&url, false, limit).await.is_ok(), "this machine");
-        assert!(guard.reader(&url, false, limit).await.is_err(), "a webhook's permission is none");
-        assert!(guard.reader(&url, true, limit).await.is_ok(), "a deployment");
-        assert!(guard.reader(&url, false, limit).await.is_err(), "one here, one elsewhere");
+        assert!(guard.reader(&url, Trust::Here, limit).await.is_ok(), "this machine");
+        assert!(guard.reader(&url, Trust::Listed, limit).await.is_err(), "not for everybody");
+        assert!(
+            guard.reader(&url, Trust::Here, limit).await.is_err(),
+            "a webhook's permission is none"
+        );
+        assert!(guard.reader(&url, Trust::Declared, limit).await.is_ok(), "a deployment");
+        assert!(guard.reader(&url, Trust::Here, limit).await.is_err(), "one here, one elsewhere");
         let guard = guard.reading(vec!["GPU.example".to_owned()]);
-        assert!(guard.reader(&url, false, limit).await.is_ok(), "listed");
+        assert!(guard.reader(&url, Trust::Here, limit).await.is_ok(), "listed");
         for never in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254"] {
             let resolver = Arc::new(Rebinding(vec![never].into()));
             let guard = guard.clone().resolving_with(resolver);
-            assert!(guard.reader(&url, true, limit).await.is_err(), "{never}");
+            assert!(guard.reader(&url, Trust::Declared, limit).await.is_err(), "{never}");
         }
     }
 

@@ -16,15 +16,25 @@ pub(super) enum Need {
 /// Routes that need no key.
 const OPEN: [&str; 4] = ["/health", "/health/live", "/health/ready", "/ok"];
 
-/// Routes that start something, where an `Idempotency-Key` counts.
-const STARTS: [&str; 7] = [
+/// Routes that start or make something and are answered at once, where an `Idempotency-Key` counts. Not those that answer
+/// with a secret, and not those that answer when a run is over: whoever goes from there may have the run cancelled.
+const STARTS: [&str; 16] = [
+    "/api/v1/workflows",
+    "/assistants",
     "/optimize",
     "/optimize/batch",
     "/optimize/kv-cache",
     "/optimize/parallelism",
     "/optimize/quantize",
     "/rollout/start",
+    "/runs",
+    "/runs/batch",
+    "/runs/crons",
     "/test/run",
+    "/threads",
+    "/threads/{thread_id}/copy",
+    "/threads/{thread_id}/runs",
+    "/threads/{thread_id}/runs/crons",
 ];
 
 /// Every other operation than GET, and the GETs that need more than `read`. What is missing here needs `admin`, and a test

@@ -6,13 +6,15 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use secrecy::SecretString;
 
 use super::bucket::Buckets;
-use super::{Audit, Caller, Keys, Outbound, SecurityOptions};
+use super::{Audit, Caller, Keys, Limits, Outbound, SecurityOptions};
 use crate::agent::{Agent, Reach};
 use crate::api::{Error, guard};
 use crate::base::Clock;
 
 /// The header that LangGraph's clients send their key in.
 const API_KEY: &str = "x-api-key";
+/// Refusals of those without a key that are written down [1/s]; twice that at once.
+const STRANGERS_RPS: f64 = 5.0;
 
 /// What the guards of a server share.
 pub(in crate::api) struct Security {
@@ -27,6 +29,9 @@ pub(in crate::api) struct Security {
     /// The same guard, for deployments that callers add.
     pub(in crate::api) reach: Arc<dyn Reach>,
     pub(in crate::api) webhook_secret: Option<SecretString>,
+    pub(in crate::api) limits: Limits,
+    /// How often those without a key are written down: they must not fill the disk.
+    strangers: Buckets,
     pub(in crate::api) clock: Arc<dyn Clock>,
 }
 
@@ -53,8 +58,15 @@ impl Security {
             reach: Arc::new(options.outbound.clone()),
             outbound: options.outbound,
             webhook_secret: options.webhook_secret,
+            limits: options.limits,
+            strangers: Buckets::new(STRANGERS_RPS),
             clock: options.clock,
         })
+    }
+
+    /// Whether another refusal of somebody without a key may be written down now.
+    pub(super) fn may_note_stranger(&self) -> bool {
+        self.strangers.take("", self.clock.now()).is_ok()
     }
 
     /// Whether keys are asked for.

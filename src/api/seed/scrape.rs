@@ -1,12 +1,12 @@
-//! Reads metrics pages of servers that callers name. Loopback and the endpoints of declared deployments may be read,
-//! other hosts only when the operator lists them; link-local and metadata addresses never.
+//! Reads metrics pages of servers that callers name. The endpoints of declared deployments may be read, without keys also
+//! this machine; other hosts only when the operator lists them; link-local and metadata addresses never.
 
 use std::time::Duration;
 
 use reqwest::Url;
 
 use crate::agent::{Scrape, Sighting};
-use crate::api::security::{Refused, web_url};
+use crate::api::security::{Refused, Trust, web_url};
 use crate::api::state::App;
 use crate::base::{Clock, Coded, SystemClock};
 use crate::domain::EngineKind;
@@ -70,7 +70,12 @@ async fn client(app: &App, url: &Url, timeout: Duration) -> Result<reqwest::Clie
     let declared = endpoints.iter().any(|(_, endpoint)| {
         Url::parse(endpoint).ok().and_then(|url| authority(&url)) == own && own.is_some()
     });
-    let client = app.security.outbound.reader(url, declared, timeout).await;
+    let trust = match (declared, app.security.is_keyed()) {
+        (true, _) => Trust::Declared,
+        (false, false) => Trust::Here,
+        (false, true) => Trust::Listed,
+    };
+    let client = app.security.outbound.reader(url, trust, timeout).await;
     client.map_err(|refused| match refused {
         Refused::Final(text) => {
             format!(

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::story::{APPROVE, Story};
 use super::workflow_record::{Decision, Workflow, create, kept, list as listed, put};
 use super::{engine, sliced};
-use crate::agent::Seen;
+use crate::agent::{Seen, StartRequest};
 use crate::api::error::status_of;
 use crate::api::optimize::goal_for;
 use crate::api::security::Caller;
@@ -36,9 +36,10 @@ const ATTEMPTS: usize = 5;
 )]
 pub(super) async fn start(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     BodyFields(mut fields): BodyFields,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let mut workflow = Workflow {
+    let workflow = Workflow {
         id: app.agent().fresh_thread().to_string(),
         instance_id: fields.text("instance_id"),
         instance_type: fields.text("instance_type"),
@@ -52,21 +53,28 @@ pub(super) async fn start(
         decision: None,
     };
     fields.done()?;
-    match begin(&app, &workflow).await {
-        Ok(thread) => workflow.thread = Some(thread),
-        Err(reason) => workflow.refused = Some(reason),
-    }
-    create(&app, &workflow).await?;
-    if let Some(thread) = &workflow.thread {
-        app.metrics.run_started();
-        app.drivers.wake(thread);
-    }
+    let (owned, by) = (app.clone(), caller.consenter());
+    let workflow = app.carry(async move { begun(&owned, workflow, by).await }).await?;
     let story = Story::of(&app, workflow).await?;
     Ok((StatusCode::CREATED, Json(story.shown())))
 }
 
+/// The workflow with its run, or with why there is none; written down.
+async fn begun(app: &App, workflow: Workflow, by: Option<String>) -> Result<Workflow, Refusal> {
+    let workflow = match begin(app, &workflow, by).await {
+        Ok(thread) => Workflow { thread: Some(thread), ..workflow },
+        Err(reason) => Workflow { refused: Some(reason), ..workflow },
+    };
+    create(app, &workflow).await?;
+    if let Some(thread) = &workflow.thread {
+        app.metrics.run_started();
+        app.drivers.wake(thread);
+    }
+    Ok(workflow)
+}
+
 /// Starts the run. Nobody is asked only when the caller says both that no approval is needed and that it may go to users.
-async fn begin(app: &App, workflow: &Workflow) -> Result<ThreadId, String> {
+async fn begin(app: &App, workflow: &Workflow, by: Option<String>) -> Result<ThreadId, String> {
     let said = |refusal: Refusal| match refusal {
         Refusal::Http(_, message) => message,
         Refusal::Invalid(_) => "invalid fields".to_owned(),
@@ -85,7 +93,9 @@ async fn begin(app: &App, workflow: &Workflow) -> Result<ThreadId, String> {
     let failed = |error: crate::agent::Error| error.problem().to_string();
     let thread = agent.create_thread().await.map_err(failed)?;
     let input = json!({"goal": goal_for(&deployment), "deployment": deployment.name});
-    agent.start(&thread, GRAPH, input, approved, app.config()).await.map_err(failed)?;
+    let start = StartRequest::new(GRAPH, input, approved);
+    let start = StartRequest { config: app.config(), by, ..start };
+    agent.start_run(&thread, start).await.map_err(failed)?;
     Ok(thread)
 }
 

@@ -16,6 +16,7 @@ mod orchestrator;
 mod orchestrator_answers;
 mod own_threads;
 mod refusals;
+mod reporting;
 mod resources;
 mod restarts;
 mod rollouts;

@@ -1,6 +1,7 @@
 //! Attacks that were tried, one test each.
 
 mod injection;
+mod inside;
 mod leaks;
 mod outbound;
 mod page;

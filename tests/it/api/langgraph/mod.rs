@@ -6,6 +6,7 @@ mod kept;
 pub mod nested;
 mod pausing;
 mod refused;
+mod refusing;
 mod rig;
 mod stopping;
 mod streaming;

@@ -5,4 +5,6 @@ mod cors;
 mod idempotency;
 mod keys;
 mod limits;
+mod patience;
+mod standing;
 mod tls;
