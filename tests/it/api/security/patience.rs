@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::support::{Keyed, Served, settings};
+use crate::api::support::{GOAL, Keyed, Served, settings};
 
 fn within(limits: Limits) -> SecurityOptions {
     SecurityOptions { limits, rate_rps: 1e6, ..SecurityOptions::default() }
@@ -118,18 +118,19 @@ async fn a_deployment_that_hangs_is_named_by_health_and_does_not_hang_it() {
 
 #[tokio::test]
 async fn a_request_that_failed_on_its_way_is_not_begun_again_under_its_key() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = deployment_at(&gone);
-    drop(gone);
-    let served = Served::of(settings).await;
+    // A start that has to wait for the disk is cut off, and goes on.
+    let limits = Limits { answer: Duration::ZERO, ..Limits::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("runs.db").display());
+    let served = Served::safe(settings(&store), within(limits)).await;
     let send = async || {
-        let request = served.client.post(format!("{}/rollout/start", served.base));
-        let body = json!({"config": {"max_num_seqs": 64}});
-        let response = request.header("idempotency-key", "one").json(&body).send().await.unwrap();
+        let request = served.client.post(format!("{}/optimize", served.base));
+        let request = request.header("idempotency-key", "one").json(&json!({"goal": GOAL}));
+        let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json::<Value>().await.unwrap())
     };
     let (status, problem) = send().await;
-    assert!((500..600).contains(&status), "{status} {problem}");
+    assert_eq!((status, &problem["code"]), (504, &json!("api.timeout")), "{problem}");
     let (status, problem) = send().await;
     assert_eq!((status, &problem["code"]), (409, &json!("api.idempotency_in_doubt")), "{problem}");
 }
@@ -173,7 +174,7 @@ async fn what_waits_for_a_superstep_is_not_cut_off_with_what_does_not() {
     let prompts = Some(graphs.join("prompts"));
     let store = format!("sqlite:{}", folder.path().join("runs.db").display());
     let settings = Settings { graphs: Some(graphs), prompts, ..settings(&store) };
-    // Whatever has to ask the store is too slow for this.
+    // Whatever has to wait for anything is too slow for this.
     let limits = Limits { answer: Duration::ZERO, ..Limits::default() };
     let served = Served::safe(settings, within(limits)).await;
     let thread = "0198f7a0-0000-7000-8000-000000000003";
@@ -185,7 +186,8 @@ async fn what_waits_for_a_superstep_is_not_cut_off_with_what_does_not() {
         assert_eq!(status, 200, "{strategy}: {made}");
         run["run"] = made["run_id"].clone();
     }
-    let (status, answer) = served.get(&format!("/threads/{thread}")).await;
+    let alone = json!({"assistant_id": "trivial", "input": {"n": 1}});
+    let (status, answer) = served.post("/runs", alone).await;
     assert_eq!((status, &answer["code"]), (504, &json!("api.timeout")), "{answer}");
     let all = json!({"status": "all"});
     assert!(matches!(served.send("POST", "/runs/cancel", all).await.0, 204 | 404));
