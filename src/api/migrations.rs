@@ -17,7 +17,7 @@ use crate::base::ThreadId;
 #[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Threads {
+pub(super) struct ThreadsToMove {
     /// This one; left out: every thread of that graph.
     thread_id: Option<String>,
 }
@@ -26,13 +26,13 @@ pub(super) struct Threads {
 /// is moved.
 #[utoipa::path(
     get, path = "/graphs/{name}/migrations", tag = "graphs", operation_id = "plan_migrations",
-    params(("name" = String, Path, description = "The graph"), Threads),
+    params(("name" = String, Path, description = "The graph"), ThreadsToMove),
     responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)),
 )]
 pub(super) async fn plan(
     State(app): State<App>,
     Path(name): Path<String>,
-    Params(threads): Params<Threads>,
+    Params(threads): Params<ThreadsToMove>,
 ) -> Result<Json<Value>, Error> {
     reports(&app, &name, threads, false).await
 }
@@ -40,19 +40,24 @@ pub(super) async fn plan(
 /// Moves the threads that can be moved, and says of each what was done or stands against it.
 #[utoipa::path(
     post, path = "/graphs/{name}/migrations", tag = "graphs", operation_id = "migrate_threads",
-    request_body = Threads,
+    request_body = ThreadsToMove,
     params(("name" = String, Path, description = "The graph")),
     responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)),
 )]
 pub(super) async fn migrate(
     State(app): State<App>,
     Path(name): Path<String>,
-    Body(threads): Body<Threads>,
+    Body(threads): Body<ThreadsToMove>,
 ) -> Result<Json<Value>, Error> {
     reports(&app, &name, threads, true).await
 }
 
-async fn reports(app: &App, name: &str, threads: Threads, go: bool) -> Result<Json<Value>, Error> {
+async fn reports(
+    app: &App,
+    name: &str,
+    threads: ThreadsToMove,
+    go: bool,
+) -> Result<Json<Value>, Error> {
     let thread = threads.thread_id.map(ThreadId);
     let reports = app.agent().migrate(name, thread.as_ref(), go).await?;
     for moved in reports.iter().filter(|report| go && report.problems.is_empty()) {

@@ -14,7 +14,7 @@ schema: graph/v1
 name: signalled
 version: 1
 input: { n: { type: integer, optional: true } }
-state: { came: { type: object } }
+state: { came: { type: object, nullable: true } }
 output: [came]
 nodes:
   hold: { wait: { signal: go }, writes: came }
@@ -27,7 +27,7 @@ schema: graph/v1
 name: signalled
 version: 2
 input: { n: { type: integer, optional: true }, times: { type: integer, optional: true } }
-state: { arrived: { type: object } }
+state: { arrived: { type: object, nullable: true } }
 output: [arrived]
 nodes:
   hold: { wait: { signal: go }, writes: arrived }
@@ -78,7 +78,7 @@ async fn a_signal_wakes_the_run_that_waits_for_it_and_brings_its_value() {
     assert_eq!((status, &taken["signal"]), (202, &"go".into()), "{taken}");
     journal_with(&served, &thread, "RUN_FINISHED").await;
     let (_, state) = served.get(&format!("/threads/{thread}/state")).await;
-    assert_eq!(state["values"]["came"], json!({"signal": "go", "payload": {"who": "ada"}}));
+    assert_eq!(state["values"]["came"], json!({"who": "ada"}));
     // It is over: there is nobody to signal to.
     let (status, problem) = served.post(&path, json!(1)).await;
     assert_eq!((status, &problem["code"]), (409, &"runtime.no_run".into()), "{problem}");
@@ -192,7 +192,7 @@ async fn a_waiting_run_moves_to_the_next_version_of_its_graph_and_gets_its_signa
     let first = served(folder.path(), SIGNALLED).await;
     let done = ran(&first, "signalled", json!({})).await;
     journal_with(&first, &done, "WAITING").await;
-    first.post(&format!("/threads/{done}/signals/go"), json!(1)).await;
+    first.post(&format!("/threads/{done}/signals/go"), json!({"n": 1})).await;
     journal_with(&first, &done, "RUN_FINISHED").await;
     let waits = ran(&first, "signalled", json!({})).await;
     journal_with(&first, &waits, "WAITING").await;
@@ -212,10 +212,10 @@ async fn a_waiting_run_moves_to_the_next_version_of_its_graph_and_gets_its_signa
     assert_eq!((status, &moved[0]["problems"]), (200, &json!([])), "{moved}");
     let (_, plan) = served.get(&format!("/graphs/signalled/migrations?thread_id={waits}")).await;
     assert_eq!(plan[0]["is_there"], true, "{plan}");
-    served.post(&format!("/threads/{waits}/signals/go"), json!(2)).await;
+    served.post(&format!("/threads/{waits}/signals/go"), json!({"n": 2})).await;
     journal_with(&served, &waits, "RUN_FINISHED").await;
     let (_, state) = served.get(&format!("/threads/{waits}/state")).await;
-    assert_eq!(state["values"]["arrived"]["payload"], 2, "{state}");
+    assert_eq!(state["values"]["arrived"]["n"], 2, "{state}");
     // The run that was ordered has ended, though it had another name meanwhile.
     let (_, runs) = served.get(&format!("/threads/{waits}/runs")).await;
     let run = runs[0]["run_id"].as_str().unwrap();
