@@ -31,7 +31,7 @@ pub(super) const CREATED: &str = "threads";
 const HISTORY_PAGE: usize = 1_000;
 
 /// Pause before a store that failed is asked again [ms].
-const STORE_RETRY_MS: u64 = 1_000;
+pub(super) const STORE_RETRY_MS: u64 = 1_000;
 /// How often a record is read again that somebody else wrote meanwhile.
 const RECORD_TRIES_MAX: usize = 5;
 

@@ -12,12 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::door::STORE_RETRY_MS;
 use super::{Agent, Error, Forgotten, Journal, JournalEntry};
 use crate::base::{Coded, Millis, Problem, RunId, ThreadId};
 use crate::runtime::{Activate, Engine, Next, ThreadStatus};
 
-/// Pause before a store that failed is asked again [ms].
-const STORE_RETRY_MS: u64 = 1_000;
 /// Pause between two looks for what may be forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(3_600);
 

@@ -115,6 +115,8 @@ async fn decide(
         }
         let read_from = kept.record.cursor;
         *kept = find(cx, &kept.record.id).await?;
+        // Which table was in force before the other's step says nothing about the one that it put there.
+        inputs.observed = None;
         if kept.record.cursor != read_from {
             // These requests are in the other's record already: none counts twice.
             inputs.records.clear();

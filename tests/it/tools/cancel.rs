@@ -20,7 +20,7 @@ use crate::tuning::fixtures::{chat_slo, int, seats_taken};
 use crate::tuning::injected::{load, search_request};
 
 /// Remembers nothing.
-struct Forgetful;
+pub(super) struct Forgetful;
 
 #[async_trait]
 impl Ledger for Forgetful {

@@ -1,6 +1,7 @@
 //! Behaviour of `tools` through its public door: schemas as they were agreed, manifests as they may be.
 
 mod cancel;
+mod orders;
 
 use std::path::{Path, PathBuf};
 
